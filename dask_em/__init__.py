@@ -1,0 +1,126 @@
+"""Expectation-maximization on Dask: mixture models fitted to data larger than memory.
+
+Names are imported when they are first used, so that ``import dask_em`` costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dask_em.core.block import Block
+    from dask_em.core.em import em
+    from dask_em.core.model import Model
+    from dask_em.core.stopping import Outcome, Stopping
+    from dask_em.errors import (
+        ArchiveError,
+        ChunkError,
+        ClusterError,
+        DaskEmError,
+        DataError,
+        DegenerateError,
+        InputError,
+        PlanError,
+        SchemaError,
+        SourceError,
+        StatisticsError,
+    )
+    from dask_em.estimators.functional import fit
+    from dask_em.estimators.gaussian_mixture import GaussianMixture
+    from dask_em.estimators.persistence import load
+    from dask_em.models.covariance import Diagonal, Full, Spherical, Tied
+    from dask_em.models.emission import Emission, ExponentialFamily
+    from dask_em.models.gaussian import Gaussian
+    from dask_em.models.mixture import Mixture
+    from dask_em.sources.registry import open_source
+
+    __version__: str
+
+__all__ = [
+    "ArchiveError",
+    "Block",
+    "ChunkError",
+    "ClusterError",
+    "DaskEmError",
+    "DataError",
+    "DegenerateError",
+    "Diagonal",
+    "Emission",
+    "ExponentialFamily",
+    "Full",
+    "Gaussian",
+    "GaussianMixture",
+    "InputError",
+    "Mixture",
+    "Model",
+    "Outcome",
+    "PlanError",
+    "SchemaError",
+    "SourceError",
+    "Spherical",
+    "StatisticsError",
+    "Stopping",
+    "Tied",
+    "__version__",
+    "em",
+    "fit",
+    "load",
+    "open_source",
+]
+
+#: where each public name is defined
+_HOMES = {
+    "ArchiveError": "dask_em.errors",
+    "Block": "dask_em.core.block",
+    "ChunkError": "dask_em.errors",
+    "ClusterError": "dask_em.errors",
+    "DaskEmError": "dask_em.errors",
+    "DataError": "dask_em.errors",
+    "DegenerateError": "dask_em.errors",
+    "Diagonal": "dask_em.models.covariance",
+    "Emission": "dask_em.models.emission",
+    "ExponentialFamily": "dask_em.models.emission",
+    "Full": "dask_em.models.covariance",
+    "Gaussian": "dask_em.models.gaussian",
+    "GaussianMixture": "dask_em.estimators.gaussian_mixture",
+    "InputError": "dask_em.errors",
+    "Mixture": "dask_em.models.mixture",
+    "Model": "dask_em.core.model",
+    "Outcome": "dask_em.core.stopping",
+    "PlanError": "dask_em.errors",
+    "SchemaError": "dask_em.errors",
+    "SourceError": "dask_em.errors",
+    "Spherical": "dask_em.models.covariance",
+    "StatisticsError": "dask_em.errors",
+    "Stopping": "dask_em.core.stopping",
+    "Tied": "dask_em.models.covariance",
+    "em": "dask_em.core.em",
+    "fit": "dask_em.estimators.functional",
+    "load": "dask_em.estimators.persistence",
+    "open_source": "dask_em.sources.registry",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        value: Any = _version()
+    elif name in _HOMES:
+        value = getattr(import_module(_HOMES[name]), name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value  # found at once from now on
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("dask_em")
+    except PackageNotFoundError:  # run from a checkout
+        return "0+unknown"
