@@ -1,0 +1,1 @@
+"""The language: records, blocks, models, the EM loop. NumPy only."""

@@ -1,0 +1,158 @@
+"""Block: a few thousand to a few million rows in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dask_em.core.records import Array
+from dask_em.errors import DataError, SchemaError
+
+__all__ = ["Block", "Missing", "check_weights"]
+
+
+@dataclass(frozen=True)
+class Block:
+    """Rows and their weights.
+
+    Parameters
+    ----------
+    values : array (n, d), float32 or float64
+        The rows.
+    weights : array (n,) or None
+        Non-negative weight of each row; None means 1 for all. A weight of 0 leaves the row out.
+    """
+
+    values: Array  # (n, d) rows
+    weights: Array | None = None  # (n,) row weights
+
+    def __post_init__(self) -> None:
+        if self.values.ndim != 2:
+            raise SchemaError(
+                f"a block holds rows and features, but the array has shape {self.values.shape}; "
+                "reshape it to (rows, features)"
+            )
+        if self.weights is not None and self.weights.shape != self.values.shape[:1]:
+            raise SchemaError(
+                f"{self.weights.shape[0] if self.weights.ndim else 0} weights were given for "
+                f"{len(self)} rows; give one weight per row"
+            )
+
+    def __len__(self) -> int:
+        return int(self.values.shape[0])
+
+    @property
+    def n_features(self) -> int:
+        return int(self.values.shape[1])
+
+    @property
+    def mass(self) -> float:
+        """Sum of the weights; the number of rows when there are none."""
+        return float(len(self)) if self.weights is None else float(self.weights.sum(dtype=float))
+
+    @property
+    def nbytes(self) -> int:
+        return int(self.values.nbytes + (0 if self.weights is None else self.weights.nbytes))
+
+    def take(self, rows: slice | Array) -> Block:
+        """The rows that a slice, a mask or an index array selects."""
+        weights = None if self.weights is None else self.weights[rows]
+        return Block(self.values[rows], weights)
+
+    def observed(self) -> Array:
+        """(n,) True where every feature of the row is finite."""
+        return np.asarray(np.isfinite(self.values).all(axis=1))
+
+    @staticmethod
+    def concatenate(blocks: Sequence[Block]) -> Block:
+        """One block of all rows, in order. All or none of the blocks carry weights."""
+        if len(blocks) == 1:
+            return blocks[0]
+        weights = [block.weights for block in blocks if block.weights is not None]
+        return Block(
+            np.concatenate([block.values for block in blocks]),
+            np.concatenate(weights) if weights else None,
+        )
+
+
+@dataclass(frozen=True)
+class Missing:
+    """What to do with rows that hold NaN: refuse them or leave them out. Infinity is refused."""
+
+    policy: str = "error"  # "error" or "drop"
+
+    def __post_init__(self) -> None:
+        if self.policy not in ("error", "drop"):
+            raise SchemaError(f'missing={self.policy!r}; it is "error" or "drop"')
+
+    def apply(self, block: Block, where: str) -> Block:
+        """The block's rows that may enter a fit.
+
+        Raises
+        ------
+        DataError
+            For NaN under "error", and for infinity always; `where` names the place.
+        """
+        if _all_finite(block.values):
+            return block
+        nan = np.isnan(block.values)
+        infinite = np.asarray(np.isinf(block.values).any(axis=1))
+        if infinite.any():
+            raise DataError(
+                f"Input X contains infinity: {int(infinite.sum())} of {len(block)} rows of "
+                f"{where}, features {_some(np.isinf(block.values))}; mask them or "
+                "clip them first, no policy admits infinity"
+            )
+        rows = np.asarray(nan.any(axis=1))
+        if self.policy == "error":
+            raise DataError(
+                f"Input X contains NaN: {int(rows.sum())} of {len(block)} rows of {where}, "
+                f'features {_some(nan)}; pass missing="drop" to leave such rows out'
+            )
+        return block.take(~rows)
+
+
+def check_weights(weights: Any, n_rows: int | None = None) -> Array:
+    """Weights as a float array.
+
+    Raises
+    ------
+    DataError
+        If a weight is negative, NaN or infinite, or none is positive.
+    SchemaError
+        If their number is not the number of rows.
+    """
+    weights = np.asarray(weights)
+    if weights.dtype.kind not in "biuf":
+        raise SchemaError(f"weights have dtype {weights.dtype}; give numbers")
+    weights = weights.astype(np.float64, copy=False)
+    if n_rows is not None and weights.shape != (n_rows,):
+        raise SchemaError(
+            f"sample_weight has shape {weights.shape}, expected {(n_rows,)}: one weight per row"
+        )
+    bad = ~(weights >= 0) | np.isinf(weights)
+    if bad.any():
+        first = int(np.flatnonzero(bad)[0])
+        raise DataError(
+            f"{int(bad.sum())} of {weights.size} weights are negative or not finite, the first is "
+            f"{weights.flat[first]} at row {first}; weights must be >= 0 (0 leaves a row out)"
+        )
+    if weights.size and not weights.any():
+        raise DataError(f"all {weights.size} weights are zero; at least one must be positive")
+    return np.asarray(weights)
+
+
+def _all_finite(values: Array) -> bool:
+    # a sum is one cheap pass; it may overflow on finite data, so only then look at each value
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(values.sum())) or bool(np.isfinite(values).all())
+
+
+def _some(flags: Array, limit: int = 5) -> str:
+    """Which columns of (n, d) flags are set, in words."""
+    found = np.flatnonzero(flags.any(axis=0))
+    text = ", ".join(str(index) for index in found[:limit])
+    return text if len(found) <= limit else f"{text}, ... ({len(found)} in all)"

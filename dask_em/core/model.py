@@ -1,0 +1,120 @@
+"""Model: three verbs. What else a model may be able to do is a Supports* protocol."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
+
+import numpy as np
+from numpy.random import Generator
+
+from dask_em.core.block import Block
+from dask_em.core.records import Array, Parameters, Record, Statistics
+
+__all__ = [
+    "Maximizes",
+    "Model",
+    "Repair",
+    "SupportsKernels",
+    "SupportsParameterCount",
+    "SupportsPosterior",
+    "SupportsRepair",
+    "SupportsSampling",
+]
+
+P = TypeVar("P", bound=Parameters)
+S = TypeVar("S", bound=Statistics)
+P_contra = TypeVar("P_contra", bound=Parameters, contravariant=True)
+S_contra = TypeVar("S_contra", bound=Statistics, contravariant=True)
+
+
+@dataclass(frozen=True)
+class Model(Record, ABC, Generic[P, S]):
+    """What to add up over rows, and what to conclude from the sums.
+
+    A model is a frozen record of hyperparameters. It sees neither Dask nor files nor clocks.
+    """
+
+    @abstractmethod
+    def initialize(self, sample: Block, rng: Generator) -> P:
+        """A start, from a sample of rows held in memory."""
+
+    @abstractmethod
+    def expect(self, block: Block, parameters: P) -> S:
+        """E-step: sums over the rows of one block. An empty block gives zero.
+
+        The log-likelihood is not finite when a value of the block is not.
+        """
+
+    @abstractmethod
+    def maximize(self, statistics: S) -> P:
+        """M-step in closed form; the statistics alone decide."""
+
+    def log_prior(self, parameters: P) -> float:
+        """Nats that the prior adds to the log-likelihood; 0 without a prior."""
+        return 0.0
+
+    @property
+    def monotone(self) -> bool:
+        """Whether `maximize` can only raise the objective."""
+        return True
+
+
+class Maximizes(Protocol[P, S_contra]):
+    """What the EM loop needs of a model."""
+
+    def maximize(self, statistics: S_contra) -> P: ...
+
+    def log_prior(self, parameters: P) -> float: ...
+
+
+@dataclass(frozen=True)
+class Repair(Record):
+    """One intervention of a degeneracy policy."""
+
+    kind: str  # "empty", "duplicate" or "singular"
+    component: int  # index among the components before the repair
+    feature: int | None  # the feature most to blame, if one is
+    action: str  # what was done, in words
+
+
+@runtime_checkable
+class SupportsPosterior(Protocol[P_contra]):
+    """Models that say for each row where it belongs and how likely it is."""
+
+    def posterior(self, block: Block, parameters: P_contra) -> tuple[Array, Array]:
+        """Responsibilities (n, k) and log-densities (n,) in nats."""
+
+
+@runtime_checkable
+class SupportsSampling(Protocol[P_contra]):
+    """Models that can draw rows."""
+
+    def sample(self, n_rows: int, parameters: P_contra, rng: Generator) -> tuple[Array, Array]:
+        """Rows (n, d) and the components (n,) that they were drawn from."""
+
+
+class SupportsParameterCount(Protocol[P_contra]):
+    """Models whose free parameters can be counted, as information criteria need."""
+
+    def n_free_parameters(self, parameters: P_contra) -> int: ...
+
+
+@runtime_checkable
+class SupportsKernels(Protocol):
+    """Models whose E-step has several ways to the same sums."""
+
+    def kernel_name(self, parameters: Any, dtype: np.dtype) -> str:
+        """Which of them is used for rows of a dtype."""
+
+
+@runtime_checkable
+class SupportsRepair(Protocol):
+    """Models whose M-step may repair degenerate parameters."""
+
+    def repairs(self, parameters: Any) -> tuple[Repair, ...]:
+        """What the M-step that gave these parameters had to repair."""
+
+    def reseed(self, parameters: Any, sample: Block) -> Any:
+        """Parameters whose useless components were moved to badly explained rows."""

@@ -1,0 +1,72 @@
+"""When to stop, and what to tell the user about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from dask_em.errors import InputError
+
+__all__ = ["Outcome", "Stopping"]
+
+
+class Outcome(Enum):
+    """How a fit ended. The value is the advice."""
+
+    CONVERGED = "converged"
+    ITERATION_LIMIT = (
+        "the iteration limit was reached before the gain fell below the tolerance; raise max_iter, "
+        "raise tol, or continue from here with warm_start=True"
+    )
+    DESCENDED = (
+        "the log-likelihood fell by more than rounding can explain; rows changed under the fit, or "
+        "the model's maximize does not maximize"
+    )
+    INTERRUPTED = "stopped before it converged; the parameters are those of the last full pass"
+
+    @property
+    def advice(self) -> str:
+        return str(self.value)
+
+
+@dataclass(frozen=True)
+class Stopping:
+    """Stop when the objective changes by less than `tol`, or after `max_iter` passes.
+
+    Parameters
+    ----------
+    tol : float
+        Nats per row. The change between two passes must be strictly below it.
+    max_iter : int
+        Passes over the data.
+    """
+
+    tol: float = 1e-3
+    max_iter: int = 100
+
+    def __post_init__(self) -> None:
+        if not self.tol >= 0:
+            raise InputError(f"tol={self.tol}; it must be 0 or more nats per row")
+        if not self.max_iter >= 0:
+            raise InputError(f"max_iter={self.max_iter}; it must be 0 or more passes")
+
+    def judge(
+        self, previous: float, objective: float, n_passes: int, monotone: bool = False
+    ) -> Outcome | None:
+        """The outcome if the fit ends here, otherwise None.
+
+        Parameters
+        ----------
+        previous, objective : float
+            Nats per row before and after the last M-step; -inf before the first.
+        n_passes : int
+            Passes made so far.
+        monotone : bool
+            Whether the M-step between the two can only raise the objective.
+        """
+        gain = objective - previous
+        if abs(gain) < self.tol:
+            return Outcome.CONVERGED
+        if monotone and gain < -1e-8 * max(1.0, abs(objective)):
+            return Outcome.DESCENDED
+        return Outcome.ITERATION_LIMIT if n_passes >= self.max_iter else None
