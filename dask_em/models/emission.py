@@ -1,0 +1,178 @@
+"""Emission: one family of densities, k of them at once, for `Mixture` to mix.
+
+A density of an exponential family is linear in the lifted row ``phi(x)``: the joint log-density
+of all components is ``theta @ phi`` and all sufficient statistics are ``r @ phi.T``. Two matrix
+products around a softmax are then the whole E-step, see `LiftedKernel`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import numpy as np
+
+from dask_em.core.block import Block
+from dask_em.core.model import Repair
+from dask_em.core.records import Additive, Array, Record
+
+__all__ = ["Emission", "ExponentialFamily", "Kernel", "LiftedKernel", "LiftedSums", "log_weights"]
+
+C = TypeVar("C", bound=Record)
+A = TypeVar("A", bound=Additive)
+
+
+class Kernel(ABC, Generic[A]):
+    """The arithmetic of one E-step over one block, tile by tile.
+
+    A kernel owns its scratch memory and serves one thread. After `log_joint` of a tile, the
+    methods that follow speak of that tile.
+    """
+
+    #: how many rows of a tile keep the scratch memory in the cache
+    tile_rows: int
+    #: named in the history of a fit
+    name: str
+
+    @abstractmethod
+    def log_joint(self, values: Array) -> Array:
+        """(k, b) log weight plus log-density, less `row_constant`, of the rows (b, d).
+
+        The caller may overwrite the result.
+        """
+
+    def row_constant(self) -> Array | None:
+        """(b,) nats, common to all components, that `log_joint` leaves out; None if none."""
+        return None
+
+    @abstractmethod
+    def accumulate(self, responsibilities: Array, row_weights: Array | None) -> None:
+        """Add the tile's rows, shared out by (k, b) responsibilities times row weights (b,)."""
+
+    @abstractmethod
+    def sums(self) -> tuple[Array, A, float]:
+        """Counts (k,), sums, and the total of `row_constant` over all rows, in float64."""
+
+
+@dataclass(frozen=True)
+class Emission(Record, ABC, Generic[C, A]):
+    """One density family. `C` holds k components of it; `A` the sums that determine them."""
+
+    @abstractmethod
+    def prepare(self, components: C, weights: Array, dtype: np.dtype, rows: int) -> Kernel[A]:
+        """A kernel for k components with mixing weights (k,), for at most `rows` rows a tile."""
+
+    @abstractmethod
+    def summarize(self, block: Block, responsibilities: Array) -> tuple[Array, A]:
+        """Counts (k,) and sums of a block's rows under given responsibilities (k, n)."""
+
+    @abstractmethod
+    def estimate(self, counts: Array, sums: A) -> tuple[C, tuple[Repair, ...]]:
+        """Components that maximize the likelihood, and what had to be repaired in them."""
+
+    @abstractmethod
+    def select(self, components: C, which: Array) -> C:
+        """The components with the given indices."""
+
+    @abstractmethod
+    def move(self, components: C, which: Array, rows: Array) -> C:
+        """Components with those of the given indices moved to rows (len(which), d)."""
+
+    @abstractmethod
+    def sample(self, components: C, component: int, n_rows: int, rng: np.random.Generator) -> Array:
+        """Rows (n_rows, d) drawn from one component."""
+
+    @abstractmethod
+    def n_free_parameters(self, components: C) -> int:
+        """Free parameters of all k components."""
+
+    def duplicates(self, components: C) -> list[int]:
+        """Components that equal an earlier one."""
+        return []
+
+    #: whether `estimate` can only raise the likelihood
+    @property
+    def monotone(self) -> bool:
+        return True
+
+
+@dataclass(frozen=True)
+class LiftedSums(Additive):
+    """``r @ phi.T`` of an exponential family."""
+
+    lifted: Array  # (k, F) sums of lifted rows by component
+
+
+class LiftedKernel(Kernel[LiftedSums]):
+    """Two matrix products around the caller's softmax."""
+
+    name = "lifted"
+
+    def __init__(self, family: ExponentialFamily[C], theta: Array, rows: int) -> None:
+        self.family, self.theta = family, theta
+        self.tile_rows = min(rows, 4096)
+        self.phi = np.empty((theta.shape[1], 0))
+        self.lifted = np.zeros_like(theta)
+        self.base = 0.0  # nats, row_constant summed over rows
+
+    def log_joint(self, values: Array) -> Array:
+        self.phi = self.family.lift(np.ascontiguousarray(values.T, dtype=np.float64))
+        return np.asarray(self.theta @ self.phi)
+
+    def row_constant(self) -> Array | None:
+        return self.family.base_measure(self.phi)
+
+    def accumulate(self, responsibilities: Array, row_weights: Array | None) -> None:
+        self.lifted += responsibilities @ self.phi.T
+        base = self.row_constant()
+        if base is not None:
+            self.base += float(base.sum() if row_weights is None else row_weights @ base)
+
+    def sums(self) -> tuple[Array, LiftedSums, float]:
+        return self.lifted[:, 0].copy(), LiftedSums(self.lifted), self.base
+
+
+@dataclass(frozen=True)
+class ExponentialFamily(Emission[C, LiftedSums], ABC):
+    """An emission that is told by four formulas; enough for most families.
+
+    A new family gives `lift`, `natural`, `from_sums`, `to_sample`; the kernel is `LiftedKernel`.
+    """
+
+    @abstractmethod
+    def lift(self, rows: Array) -> Array:
+        """Lifted rows phi (F, b) of feature-major rows (d, b); ``phi[0]`` must be 1."""
+
+    @abstractmethod
+    def natural(self, components: C) -> Array:
+        """Natural parameters theta (k, F): the log-density is ``theta @ phi``."""
+
+    @abstractmethod
+    def from_sums(self, sums: Array) -> C:
+        """Components from the sums (k, F) of lifted rows, ``sums[:, 0]`` being the counts."""
+
+    def base_measure(self, phi: Array) -> Array | None:
+        """(b,) log base measure of the tile in nats, or None where it is 0 or in theta."""
+        return None
+
+    def prepare(
+        self, components: C, weights: Array, dtype: np.dtype, rows: int
+    ) -> Kernel[LiftedSums]:
+        theta = self.natural(components).astype(np.float64)
+        theta[:, 0] += log_weights(weights)
+        return LiftedKernel(self, theta, rows)
+
+    def summarize(self, block: Block, responsibilities: Array) -> tuple[Array, LiftedSums]:
+        phi = self.lift(np.ascontiguousarray(block.values.T, dtype=np.float64))
+        lifted = responsibilities @ phi.T
+        return lifted[:, 0].copy(), LiftedSums(lifted)
+
+    def estimate(self, counts: Array, sums: LiftedSums) -> tuple[C, tuple[Repair, ...]]:
+        return self.from_sums(sums.lifted), ()
+
+
+def log_weights(weights: Array) -> Array:
+    """Log of mixing weights (k,), finite also where a weight is 0."""
+    tiny = np.finfo(np.float32).tiny
+    return np.asarray(np.log(np.maximum(weights, tiny)))

@@ -1,0 +1,224 @@
+"""Mixture: k densities of one family, with weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.random import Generator
+
+from dask_em.core.block import Block
+from dask_em.core.model import Model, Repair
+from dask_em.core.records import TRANSIENT, Additive, Array, Parameters, Record, Statistics
+from dask_em.errors import DataError, DegenerateError, InputError
+from dask_em.models.emission import Emission, Kernel
+
+__all__ = ["POLICIES", "Mixture", "MixtureParameters", "MixtureStatistics"]
+
+POLICIES = ("repair", "drop", "raise")
+
+
+@dataclass(frozen=True)
+class MixtureParameters(Parameters):
+    """Weights and components."""
+
+    weights: Array  # (k,) mixing weights, which sum to 1
+    components: Record  # the emission's parameters
+    repaired: tuple[Repair, ...] = field(default=(), metadata=TRANSIENT)
+
+    @property
+    def k(self) -> int:
+        return len(self.weights)
+
+
+@dataclass(frozen=True)
+class MixtureStatistics(Statistics):
+    """Sums over rows, by component."""
+
+    rows: float  # how many rows of positive weight were summed
+    counts: Array  # (k,) sum of weighted responsibilities
+    sums: Additive  # the emission's sums
+
+
+@dataclass(frozen=True)
+class Mixture(Model[MixtureParameters, MixtureStatistics]):
+    """``p(x) = sum_k weight_k p(x | component_k)``, Bishop (2006) section 9.3.
+
+    Parameters
+    ----------
+    emission : Emission
+        The family of the components.
+    n_components : int
+        How many there are at the start.
+    start : Start
+        How a start is made from a sample.
+    degenerate : {"repair", "drop", "raise"}
+        What happens to components that are empty, equal to another, or singular.
+    """
+
+    emission: Emission[Any, Any]
+    n_components: int
+    start: Any
+    degenerate: str = "repair"
+
+    def __post_init__(self) -> None:
+        if self.n_components < 1:
+            raise InputError(f"n_components={self.n_components}; it must be 1 or more")
+        if self.degenerate not in POLICIES:
+            raise InputError(f"degenerate={self.degenerate!r}; it must be one of {POLICIES}")
+
+    @property
+    def monotone(self) -> bool:
+        """Whether `maximize` can only raise the log-likelihood."""
+        return self.emission.monotone
+
+    def initialize(self, sample: Block, rng: Generator) -> MixtureParameters:
+        if len(sample) < self.n_components:
+            raise DataError(
+                f"Expected n_samples >= n_components but got n_components = {self.n_components}, "
+                f"n_samples = {len(sample)}"
+            )
+        parameters = self.start.parameters(self, sample, rng)
+        assert isinstance(parameters, MixtureParameters)
+        return parameters
+
+    def expect(self, block: Block, parameters: MixtureParameters) -> MixtureStatistics:
+        kernel = self._kernel(block, parameters)
+        log_likelihood = 0.0
+        for tile in _tiles(block, kernel.tile_rows):
+            joint = kernel.log_joint(tile.values)
+            log_likelihood += _share_out(joint, tile.weights)
+            kernel.accumulate(joint, tile.weights)
+        counts, sums, constant = kernel.sums()
+        present = len(block) if block.weights is None else np.count_nonzero(block.weights)
+        return MixtureStatistics(
+            block.mass, log_likelihood + constant, float(present), counts, sums
+        )
+
+    def maximize(self, statistics: MixtureStatistics) -> MixtureParameters:
+        counts = statistics.counts + 10 * np.finfo(float).eps
+        components, repairs = self.emission.estimate(statistics.counts, statistics.sums)
+        row = statistics.mass / max(statistics.rows, 1.0)
+        empty = [int(j) for j in np.flatnonzero(statistics.counts < row)]
+        twins = [j for j in self.emission.duplicates(components) if j not in empty]
+        repairs += tuple(_useless("empty", j, self.degenerate) for j in empty)
+        repairs += tuple(_useless("duplicate", j, self.degenerate) for j in twins)
+        parameters = MixtureParameters(counts / counts.sum(), components, repairs)
+        if self.degenerate == "raise" and repairs:
+            raise DegenerateError(_complaint(repairs))
+        return self._without_useless(parameters) if self.degenerate == "drop" else parameters
+
+    def posterior(self, block: Block, parameters: MixtureParameters) -> tuple[Array, Array]:
+        """Responsibilities (n, k) and log-densities (n,) in nats."""
+        kernel = self._kernel(block, parameters)
+        n = len(block)
+        responsibilities, log_density = np.empty((n, parameters.k)), np.empty(n)
+        at = 0
+        for tile in _tiles(block, kernel.tile_rows):
+            joint = kernel.log_joint(tile.values)
+            rows = slice(at, at + len(tile))
+            log_density[rows] = _normalize(joint)
+            constant = kernel.row_constant()
+            if constant is not None:
+                log_density[rows] += constant
+            responsibilities[rows] = joint.T
+            at += len(tile)
+        return responsibilities, log_density
+
+    def sample(
+        self, n_rows: int, parameters: MixtureParameters, rng: Generator
+    ) -> tuple[Array, Array]:
+        """Rows (n_rows, d), sorted by component, and the components (n_rows,) of origin."""
+        counts = rng.multinomial(n_rows, parameters.weights)
+        rows = [
+            self.emission.sample(parameters.components, j, int(count), rng)
+            for j, count in enumerate(counts)
+        ]
+        return np.vstack(rows), np.repeat(np.arange(parameters.k), counts)
+
+    def n_free_parameters(self, parameters: MixtureParameters) -> int:
+        return parameters.k - 1 + self.emission.n_free_parameters(parameters.components)
+
+    def kernel_name(self, parameters: MixtureParameters, dtype: np.dtype) -> str:
+        """Which kernel an E-step at these parameters uses."""
+        return self.emission.prepare(parameters.components, parameters.weights, dtype, 1).name
+
+    def repairs(self, parameters: MixtureParameters) -> tuple[Repair, ...]:
+        return parameters.repaired
+
+    def reseed(self, parameters: MixtureParameters, sample: Block) -> MixtureParameters:
+        """Move empty and duplicate components to the rows that the mixture explains worst."""
+        which = sorted({r.component for r in parameters.repaired if r.kind != "singular"})
+        if not which or len(which) >= parameters.k or len(sample) < len(which):
+            return parameters
+        _, log_density = self.posterior(sample, parameters)
+        worst = np.argsort(log_density, kind="stable")[: len(which)]
+        components = self.emission.move(
+            parameters.components, np.array(which), sample.values[worst].astype(np.float64)
+        )
+        weights = parameters.weights.copy()
+        weights[which] = 1 / parameters.k
+        return replace(parameters, weights=weights / weights.sum(), components=components)
+
+    def _kernel(self, block: Block, parameters: MixtureParameters) -> Kernel[Any]:
+        return self.emission.prepare(
+            parameters.components, parameters.weights, block.values.dtype, max(len(block), 1)
+        )
+
+    def _without_useless(self, parameters: MixtureParameters) -> MixtureParameters:
+        useless = {repair.component for repair in parameters.repaired}
+        kept = np.array([j for j in range(parameters.k) if j not in useless])
+        if len(kept) == parameters.k:
+            return parameters
+        if not len(kept):
+            raise DegenerateError(
+                f"all {parameters.k} components are degenerate, so none can be dropped; "
+                'use fewer components or degenerate="repair"'
+            )
+        weights = parameters.weights[kept]
+        return replace(
+            parameters,
+            weights=weights / weights.sum(),
+            components=self.emission.select(parameters.components, kept),
+        )
+
+
+def _tiles(block: Block, rows: int) -> Iterator[Block]:
+    for start in range(0, len(block), rows):
+        yield block.take(slice(start, start + rows))
+
+
+def _normalize(joint: Array) -> Array:
+    """Turn joint log-densities (k, b) into responsibilities in place; return log-densities (b,)."""
+    top = np.maximum.reduce(joint, axis=0)
+    np.subtract(joint, top, out=joint)
+    np.exp(joint, out=joint)
+    total = np.add.reduce(joint, axis=0)
+    np.multiply(joint, 1 / total, out=joint)
+    np.log(total, out=total)
+    total += top
+    return np.asarray(total)
+
+
+def _share_out(joint: Array, weights: Array | None) -> float:
+    """`_normalize`, then weigh the rows; returns the weighted sum of log-densities."""
+    log_density = _normalize(joint)
+    if weights is None:
+        return float(log_density.sum(dtype=np.float64))
+    joint *= weights.astype(joint.dtype, copy=False)
+    return float(weights @ log_density)
+
+
+def _useless(kind: str, component: int, policy: str) -> Repair:
+    actions = {"repair": "moved to badly explained rows", "drop": "dropped", "raise": "refused"}
+    return Repair(kind, component, None, actions[policy])
+
+
+def _complaint(repairs: tuple[Repair, ...]) -> str:
+    found = ", ".join(f"component {repair.component} is {repair.kind}" for repair in repairs)
+    return (
+        f'{found}; use fewer components, another start, or degenerate="repair" or "drop" '
+        'instead of degenerate="raise"'
+    )

@@ -1,0 +1,185 @@
+"""Starts of a mixture, made on a sample in memory.
+
+Centres are sought in whitened coordinates: on the raw ones, features of large variance drown the
+others and k-means cuts elongated clusters across.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.random import Generator
+
+from dask_em.core.block import Block
+from dask_em.core.records import Array, Record
+from dask_em.errors import DataError
+from dask_em.models.mixture import MixtureParameters
+
+if TYPE_CHECKING:
+    from dask_em.models.mixture import Mixture
+
+__all__ = ["STARTS", "Given", "KMeans", "KMeansPlusPlus", "RandomRows", "RandomShares", "Start"]
+
+#: rows on which centres are sought; more would cost seconds and change little
+MOST_ROWS = 1 << 17
+
+
+@dataclass(frozen=True)
+class Start(Record, ABC):
+    """A way to divide a sample between k components."""
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def shares(self, sample: Block, k: int, rng: Generator) -> Array:
+        """Responsibilities (k, n) that sum to 1 over the components."""
+
+    def parameters(self, mixture: Mixture, sample: Block, rng: Generator) -> MixtureParameters:
+        """Parameters that maximize the likelihood under `shares`."""
+        sample = _usable(sample, mixture.n_components, rng)
+        shares = self.shares(sample, mixture.n_components, rng)
+        if sample.weights is not None:
+            shares = shares * sample.weights
+        counts, sums = mixture.emission.summarize(sample, shares)
+        components, _ = mixture.emission.estimate(counts, sums)
+        counts = counts + 10 * np.finfo(float).eps
+        return MixtureParameters(counts / counts.sum(), components)
+
+
+@dataclass(frozen=True)
+class KMeans(Start):
+    """Clusters of scikit-learn's k-means."""
+
+    name = "kmeans"
+
+    def shares(self, sample: Block, k: int, rng: Generator) -> Array:
+        from sklearn.cluster import KMeans as Clusters
+        from threadpoolctl import threadpool_limits
+
+        # with several threads k-means adds up in order of arrival, and its last bits vary
+        with threadpool_limits(1):
+            clusters = Clusters(k, n_init=1, random_state=_seed(rng)).fit(
+                whitened(sample), sample_weight=sample.weights
+            )
+        return _one_hot(clusters.labels_, k)
+
+
+@dataclass(frozen=True)
+class _Centres(Start, ABC):
+    """Every row goes to the nearest of k chosen rows."""
+
+    def shares(self, sample: Block, k: int, rng: Generator) -> Array:
+        rows = whitened(sample)
+        centres = rows[self.choose(rows, sample.weights, k, rng)]
+        distance = (centres**2).sum(axis=1) - 2 * rows @ centres.T
+        return _one_hot(np.argmin(distance, axis=1), k)
+
+    @abstractmethod
+    def choose(self, rows: Array, weights: Array | None, k: int, rng: Generator) -> Array:
+        """(k,) indices of distinct rows."""
+
+
+@dataclass(frozen=True)
+class KMeansPlusPlus(_Centres):
+    """Centres far apart, as scikit-learn's k-means++ draws them."""
+
+    name = "k-means++"
+
+    def choose(self, rows: Array, weights: Array | None, k: int, rng: Generator) -> Array:
+        from sklearn.cluster import kmeans_plusplus
+
+        _, chosen = kmeans_plusplus(rows, k, sample_weight=weights, random_state=_seed(rng))
+        return np.asarray(chosen)
+
+
+@dataclass(frozen=True)
+class RandomRows(_Centres):
+    """Centres drawn from the rows."""
+
+    name = "random_from_data"
+
+    def choose(self, rows: Array, weights: Array | None, k: int, rng: Generator) -> Array:
+        share = None if weights is None else weights / weights.sum()
+        return rng.choice(len(rows), size=k, replace=False, p=share)
+
+
+@dataclass(frozen=True)
+class RandomShares(Start):
+    """Responsibilities drawn uniformly."""
+
+    name = "random"
+
+    def shares(self, sample: Block, k: int, rng: Generator) -> Array:
+        shares = rng.uniform(size=(k, len(sample)))
+        return np.asarray(shares / shares.sum(axis=0))
+
+
+@dataclass(frozen=True)
+class Given(Start):
+    """Arrays that are given in part; what is missing comes from another start."""
+
+    name = "given"
+    otherwise: Start = field(default_factory=KMeans)
+    weights: Array | None = None  # (k,)
+    means: Array | None = None  # (k, d)
+    precisions: Array | None = None  # in the shape of the structure's covariances
+
+    def shares(self, sample: Block, k: int, rng: Generator) -> Array:
+        return self.otherwise.shares(sample, k, rng)
+
+    def parameters(self, mixture: Mixture, sample: Block, rng: Generator) -> MixtureParameters:
+        found = self.otherwise.parameters(mixture, sample, rng)
+        components: Any = found.components
+        if self.means is not None:
+            components = replace(components, means=np.asarray(self.means, dtype=np.float64))
+        if self.precisions is not None:
+            structure = components.structure
+            factors = structure.factor_of_precisions(np.asarray(self.precisions, np.float64))
+            components = replace(components, covariances=structure.covariances(factors))
+        weights = found.weights if self.weights is None else np.asarray(self.weights, np.float64)
+        return MixtureParameters(weights / weights.sum(), components)
+
+
+#: the starts by the names that scikit-learn gives them
+STARTS: dict[str, Start] = {
+    start.name: start for start in (KMeans(), KMeansPlusPlus(), RandomRows(), RandomShares())
+}
+
+
+def whitened(sample: Block) -> Array:
+    """Rows (n, d) of unit covariance; directions without variance become zero."""
+    rows = sample.values.astype(np.float64)
+    rows -= np.average(rows, axis=0, weights=sample.weights)
+    spread = np.sqrt(np.average(rows**2, axis=0, weights=sample.weights))
+    rows /= np.where(spread > 0, spread, 1.0)
+    weighted = rows if sample.weights is None else rows * sample.weights[:, None]
+    values, vectors = np.linalg.eigh(weighted.T @ rows / sample.mass)
+    kept = values > 1e-10 * max(values[-1], np.finfo(float).tiny)
+    return np.asarray(rows @ (vectors[:, kept] / np.sqrt(values[kept])))
+
+
+def _usable(sample: Block, k: int, rng: Generator) -> Block:
+    """At most `MOST_ROWS` rows of positive weight."""
+    if sample.weights is not None and not sample.weights.all():
+        sample = sample.take(sample.weights > 0)
+    if len(sample) < k:
+        raise DataError(
+            f"Expected n_samples >= n_components but got n_components = {k}, "
+            f"n_samples = {len(sample)}"
+        )
+    if len(sample) > max(MOST_ROWS, k):
+        sample = sample.take(np.sort(rng.choice(len(sample), MOST_ROWS, replace=False)))
+    return sample
+
+
+def _one_hot(labels: Array, k: int) -> Array:
+    shares = np.zeros((k, len(labels)))
+    shares[labels, np.arange(len(labels))] = 1.0
+    return shares
+
+
+def _seed(rng: Generator) -> int:
+    return int(rng.integers(2**31 - 1))
