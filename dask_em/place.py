@@ -1,0 +1,195 @@
+"""Place: where a Zarr group is put such that it is there as a whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, TypeAlias
+from uuid import uuid4
+
+import fsspec
+from zarr.abc.store import Store
+from zarr.storage import FsspecStore, LocalStore
+
+from dask_em.errors import ArchiveError
+
+__all__ = ["URL", "Draft", "LocalPlace", "Options", "Place", "RemotePlace", "parse_place"]
+
+URL: TypeAlias = str | os.PathLike[str]
+Options: TypeAlias = Mapping[str, Any] | None
+
+
+@dataclass(frozen=True)
+class Draft:
+    """Where to write what is to take a place."""
+
+    store: Store
+    folder: str  # in the store, for everything but the root's metadata; "" is the root
+
+
+class Place(ABC):
+    """A local path or a URL. Its text is for error messages."""
+
+    @abstractmethod
+    def __str__(self) -> str: ...
+
+    @abstractmethod
+    def exists(self) -> bool:
+        """Whether anything is there."""
+
+    @abstractmethod
+    def store(self) -> Store:
+        """The store to read from."""
+
+    @abstractmethod
+    def draft(self, overwrite: bool) -> AbstractContextManager[Draft]:
+        """A draft that takes the place when the context ends, and vanishes when it raises.
+
+        The root's metadata must be written last: elsewhere than on a local disk it is what
+        makes the draft count.
+        """
+
+    def leftovers(self) -> str:
+        """A hint at what an interrupted overwrite left aside; empty if there is nothing."""
+        return ""
+
+    @contextmanager
+    def explain(self, done: str, remedy: str) -> Iterator[None]:
+        """Turn whatever a store may raise into an error that says what to do.
+
+        Errors of Zarr, fsspec and the clients of object stores have no common root.
+        """
+        try:
+            yield
+        except ArchiveError:
+            raise
+        except Exception as error:
+            cause = f"{type(error).__name__}: {error}"
+            raise ArchiveError(f"{self} cannot be {done} ({cause}); {remedy}") from error
+
+
+@dataclass(frozen=True)
+class LocalPlace(Place):
+    """A directory. A draft is written beside it, flushed to the disk and renamed."""
+
+    path: Path
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def exists(self) -> bool:
+        return self.path.exists()
+
+    def store(self) -> Store:
+        return LocalStore(self.path, read_only=True)
+
+    @contextmanager
+    def draft(self, overwrite: bool) -> Iterator[Draft]:
+        folder, name = self.path.parent, self.path.name
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(
+            prefix=f".{name}.", suffix=".tmp", dir=folder, ignore_cleanup_errors=True
+        ) as scratch:
+            new, old = Path(scratch, "new"), Path(scratch, "old")
+            yield Draft(LocalStore(new), "")
+            _flush(new)
+            if overwrite and self.exists():
+                self._swap(new, old)
+            else:
+                os.replace(new, self.path)  # fails if something appeared there meanwhile
+            _flush_entry(folder)
+
+    def leftovers(self) -> str:
+        found = sorted(self.path.parent.glob(f".{self.path.name}.*.tmp/old"))
+        return f" (an interrupted overwrite left the old one at {found[-1]})" if found else ""
+
+    def _swap(self, new: Path, old: Path) -> None:
+        os.replace(self.path, old)
+        try:
+            os.replace(new, self.path)
+        except BaseException:
+            os.replace(old, self.path)
+            raise
+
+
+@dataclass(frozen=True)
+class RemotePlace(Place):
+    """A prefix in a store that fsspec opens. A draft over something gets a folder of its own."""
+
+    url: str
+    options: dict[str, Any]
+
+    def __str__(self) -> str:
+        return self.url
+
+    def exists(self) -> bool:
+        files, path = self._files()
+        return bool(files.exists(path))
+
+    def store(self) -> Store:
+        return FsspecStore.from_url(self.url, storage_options=self.options)
+
+    @contextmanager
+    def draft(self, overwrite: bool) -> Iterator[Draft]:
+        taken = self.exists()
+        if taken and not overwrite:
+            raise FileExistsError(f"something appeared at {self} meanwhile")
+        old = self._entries() if taken else []
+        folder = f"arrays-{uuid4().hex[:8]}" if taken else ""
+        try:
+            yield Draft(self.store(), folder)
+        except BaseException:
+            with suppress(Exception):  # the first error is the one to tell
+                self._remove([folder])
+            raise
+        with suppress(Exception):  # the new model is whole; at worst the old arrays stay as well
+            self._remove(old)
+
+    def _files(self) -> tuple[Any, str]:
+        files, path = fsspec.url_to_fs(self.url, **self.options)
+        files.invalidate_cache()
+        return files, str(path)
+
+    def _entries(self) -> list[str]:
+        files, path = self._files()
+        names = [entry.rstrip("/").rpartition("/")[2] for entry in files.ls(path, detail=False)]
+        return [name for name in names if name != "zarr.json"]
+
+    def _remove(self, names: list[str]) -> None:
+        files, path = self._files()
+        for name in names:
+            files.rm(f"{path}/{name}".rstrip("/"), recursive=True)
+
+
+def parse_place(url: URL, storage_options: Options = None) -> Place:
+    """The place that a path or URL names; reaches for nothing."""
+    text = os.fspath(url)
+    protocol, separator, rest = text.partition("://")
+    if not separator:
+        return LocalPlace(Path(text).expanduser().resolve())
+    if protocol in ("file", "local"):
+        return LocalPlace(Path(rest).resolve())
+    return RemotePlace(text.rstrip("/"), dict(storage_options or {}))
+
+
+def _flush(folder: Path) -> None:
+    """Force a folder and all in it to the disk, so that the rename cannot overtake the bytes."""
+    for root, _, files in os.walk(folder):
+        for name in files:
+            _flush_entry(Path(root, name))
+        _flush_entry(Path(root))
+
+
+def _flush_entry(path: Path) -> None:
+    if os.name == "nt" and path.is_dir():
+        return  # Windows opens no directories
+    handle = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
