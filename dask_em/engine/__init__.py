@@ -1,0 +1,1 @@
+"""The only home of distributed arithmetic: plans, passes, merges, fits and predictions."""

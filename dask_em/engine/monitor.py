@@ -1,0 +1,51 @@
+"""Monitor: who is told how a pass goes on. It sees, and decides nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dask_em.core.model import Repair
+from dask_em.core.records import Record
+
+__all__ = ["Monitor", "PassRecord"]
+
+
+@dataclass(frozen=True)
+class PassRecord(Record):
+    """One full pass over the data."""
+
+    kind: str  # "first" for the pass that brings the sample, "em" for an E-step
+    iteration: int  # EM iterations before this pass
+    objective: float | None  # nats per row of the parameters that the pass was made with
+    gain: float | None  # nats per row over the pass before
+    seconds: float  # wall time
+    read_seconds: float  # summed over tasks
+    compute_seconds: float  # summed over tasks
+    rows: int  # that entered
+    dropped: int  # left out by the policy on missing values
+    nbytes: int  # decoded
+    bad_chunks: int  # skipped
+    n_tasks: int
+    kernel: str | None  # which arithmetic the E-step used
+    repairs: tuple[Repair, ...] = ()  # of the M-step before the pass
+
+    @property
+    def rows_per_second(self) -> float:
+        return self.rows / self.seconds if self.seconds else 0.0
+
+    @property
+    def bytes_per_second(self) -> float:
+        return self.nbytes / self.seconds if self.seconds else 0.0
+
+
+class Monitor:
+    """Told of passes and tasks; the base class keeps silent."""
+
+    def begin(self, kind: str, iteration: int, n_tasks: int) -> None:
+        """A pass begins."""
+
+    def advance(self) -> None:
+        """A task of the pass has ended. Called from any thread."""
+
+    def end(self, record: PassRecord) -> None:
+        """The pass has ended."""

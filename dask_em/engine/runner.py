@@ -1,0 +1,215 @@
+"""Where a pass runs: in this thread, on Dask's threads, or on a Dask cluster."""
+
+from __future__ import annotations
+
+import os
+import sys
+import uuid
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from threading import Event
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from dask_em.engine.limits import one_blas_thread
+from dask_em.engine.monitor import Monitor
+from dask_em.engine.plan import Resources
+from dask_em.engine.reduce import groups, merge
+from dask_em.errors import ClusterError, DaskEmError, InputError
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+    from dask_em.engine.source import Source
+
+__all__ = ["ClusterRunner", "LocalRunner", "Runner", "choose_runner"]
+
+#: what a task does: its item, what all tasks share, and a question it asks now and then: stop?
+Work: TypeAlias = Callable[[Any, Any, Callable[[], bool]], Any]
+
+
+class Runner(ABC):
+    """Maps work over items and merges the results in one fixed tree."""
+
+    resources: Resources
+
+    @abstractmethod
+    def reduce(
+        self, prefix: str, work: Work, items: Sequence[Any], shared: Any, monitor: Monitor
+    ) -> Any:
+        """The merged results of a power of two of items; `shared` reaches each worker once."""
+
+
+class LocalRunner(Runner):
+    """The own process: one task runs where it is, several on Dask's threaded scheduler."""
+
+    def __init__(self, n_threads: int | None = None) -> None:
+        n_threads = n_threads or _cpu_count()
+        self.resources = Resources(n_threads, n_threads, None)
+
+    def reduce(
+        self, prefix: str, work: Work, items: Sequence[Any], shared: Any, monitor: Monitor
+    ) -> Any:
+        stop = Event()
+
+        def run(item: Any) -> Any:
+            result = work(item, shared, stop.is_set)
+            monitor.advance()
+            return result
+
+        with one_blas_thread():
+            if len(items) == 1:
+                return run(items[0])
+            try:
+                return self._threaded(prefix, run, items)
+            except BaseException:
+                stop.set()
+                raise
+
+    def _threaded(self, prefix: str, run: Callable[[Any], Any], items: Sequence[Any]) -> Any:
+        import dask
+        from dask.delayed import delayed
+
+        token = uuid.uuid4().hex[:12]
+        task = delayed(run, pure=False, traverse=False)
+        parts = [task(item, dask_key_name=f"{prefix}-{token}-{i}") for i, item in enumerate(items)]
+        whole = delayed(merge, traverse=False)(*parts, dask_key_name=f"em-merge-{token}")
+        scheduler = dask.config.get("scheduler", None) or "threads"
+        options = {"num_workers": self.resources.n_threads} if scheduler == "threads" else {}
+        return whole.compute(scheduler=scheduler, optimize_graph=False, **options)
+
+
+class ClusterRunner(Runner):
+    """The workers of a `distributed.Client`."""
+
+    #: how often a pass is repeated when workers were lost under it
+    attempts = 4
+
+    def __init__(self, client: Client, timeout: float = 60.0) -> None:
+        self.client = client
+        self.resources = _cluster_resources(client, timeout)
+
+    def reduce(
+        self, prefix: str, work: Work, items: Sequence[Any], shared: Any, monitor: Monitor
+    ) -> Any:
+        from distributed.client import FutureCancelledError
+        from distributed.scheduler import KilledWorker
+
+        # the work is pure, so a pass that was lost is made again; a task's own error is not lost
+        # work. FutureCancelledError is no Exception but an asyncio.CancelledError.
+        for attempt in range(self.attempts):
+            try:
+                return self._once(prefix, work, items, shared, monitor)
+            except DaskEmError:
+                raise
+            except (FutureCancelledError, KilledWorker, OSError) as error:
+                self._still_there(error, last=attempt + 1 == self.attempts)
+        raise AssertionError("unreachable")
+
+    def _once(
+        self, prefix: str, work: Work, items: Sequence[Any], shared: Any, monitor: Monitor
+    ) -> Any:
+        submit, token = self.client.submit, uuid.uuid4().hex[:12]
+        # a task, not scattered data: the scheduler can make it again when its worker dies
+        common = submit(_same, shared, key=f"em-parameters-{token}", pure=False)
+        futures = [
+            submit(_on_worker, work, item, common, key=f"{prefix}-{token}-{i}", pure=False)
+            for i, item in enumerate(items)
+        ]
+        for future in futures:
+            future.add_done_callback(lambda _: monitor.advance())
+        everything, level = [common, *futures], 0
+        while len(futures) > 1:
+            futures = [
+                submit(merge, *group, key=f"em-merge-{token}-{level}-{i}", pure=False)
+                for i, group in enumerate(groups(futures))
+            ]
+            everything += futures
+            level += 1
+        try:
+            return futures[0].result()
+        except BaseException:
+            self.client.cancel(everything)
+            raise
+
+    def _still_there(self, error: BaseException, last: bool) -> None:
+        if self.client.status != "running":
+            raise ClusterError(
+                f"the scheduler was lost under the fit ({error}); start it again and fit again, "
+                "or continue from a saved model with warm_start=True"
+            ) from error
+        if last:
+            raise ClusterError(
+                f"workers were lost in {self.attempts} attempts at one pass ({error}); look at "
+                "the workers' logs, and give them more memory or fewer threads"
+            ) from error
+
+
+def choose_runner(source: Source, client: Client | None = None) -> Runner:
+    """The client that is given or found, otherwise this process.
+
+    Rows that lie in this process's memory are worked on here.
+
+    Raises
+    ------
+    InputError
+        If a client is given for rows that lie in this process's memory.
+    ClusterError
+        If the cluster has no workers.
+    """
+    if source.local:
+        if client is not None:
+            raise InputError(
+                f"{source.schema.describe} lies in this process's memory and is not copied into "
+                "the cluster's; store it as Zarr, or give no client and it is fitted here"
+            )
+        return LocalRunner()
+    client = client or _found_client()
+    return LocalRunner() if client is None else ClusterRunner(client)
+
+
+def _found_client() -> Client | None:
+    # where distributed was never imported there can be no client, and importing it takes a second
+    if "distributed" not in sys.modules:
+        return None
+    from distributed import get_client
+
+    try:
+        return get_client()
+    except ValueError:
+        return None
+
+
+def _cluster_resources(client: Client, timeout: float) -> Resources:
+    from distributed import TimeoutError as ClusterTimeout
+
+    try:
+        client.wait_for_workers(1, timeout=timeout)
+    except (TimeoutError, ClusterTimeout) as error:
+        raise ClusterError(
+            f"the cluster of {client!r} has had no worker for {timeout:g} s; "
+            "start some and fit again"
+        ) from error
+    workers = client.scheduler_info(n_workers=-1)["workers"].values()
+    limits = [worker["memory_limit"] for worker in workers if worker["memory_limit"]]
+    return Resources(
+        n_threads=sum(worker["nthreads"] for worker in workers),
+        threads_per_worker=max(worker["nthreads"] for worker in workers),
+        worker_memory=min(limits) if limits else None,
+    )
+
+
+def _cpu_count() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _same(shared: Any) -> Any:
+    return shared
+
+
+def _on_worker(work: Work, item: Any, shared: Any) -> Any:
+    with one_blas_thread():
+        return work(item, shared, _never)
+
+
+def _never() -> bool:
+    return False

@@ -1,0 +1,121 @@
+"""Source, Schema, Partition, Chunk: what the engine asks of a place where rows live."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+
+from dask_em.core.block import Block
+from dask_em.core.records import Array
+
+__all__ = ["Chunk", "Partition", "Reader", "Region", "Schema", "Source"]
+
+#: where a chunk lies among the samples: one slice per sample axis, with known start and stop
+Region: TypeAlias = tuple[slice, ...]
+
+
+@dataclass(frozen=True)
+class Schema:
+    """What is known of a source before a value is read.
+
+    Parameters
+    ----------
+    n_features : int
+        d.
+    dtype : numpy.dtype
+        float32 or float64: the dtype of every block.
+    sample_shape : tuple of int, or None
+        Lengths of the sample axes, in order; None where they are not known.
+    n_chunks : int
+        How many chunks are read in a pass.
+    chunk_bytes : int
+        Decoded bytes of the largest chunk, as floating point rows.
+    sample_chunks : tuple of tuple of int, or None
+        Lengths of the chunks along each sample axis; chunk i is the i-th cell of this grid in C
+        order. None where they are not known, or chunks do not form a grid.
+    feature_names : tuple of str, or None
+    describe : str
+        The source in the words of an error message, e.g. ``"Zarr array /data/x.zarr"``.
+    stored_bytes : int, or None
+        Bytes on disk, where the store tells them cheaply.
+    """
+
+    n_features: int
+    dtype: np.dtype
+    sample_shape: tuple[int, ...] | None
+    n_chunks: int
+    chunk_bytes: int
+    feature_names: tuple[str, ...] | None
+    describe: str
+    sample_chunks: tuple[tuple[int, ...], ...] | None = None
+    stored_bytes: int | None = None
+
+    @property
+    def n_rows(self) -> int | None:
+        """How many rows there are, before any is dropped; None where that is not known."""
+        return None if self.sample_shape is None else int(np.prod(self.sample_shape, dtype=int))
+
+    @property
+    def nbytes(self) -> int | None:
+        """Decoded bytes of all rows; None where their number is not known."""
+        rows = self.n_rows
+        return None if rows is None else rows * self.n_features * self.dtype.itemsize
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Rows as they were read, and where they lie."""
+
+    index: int  # among the source's chunks
+    name: str  # for error messages, e.g. "chunk c/3/0 of temperature"
+    block: Block  # rows in C order of the sample axes
+    region: Region | None  # None where positions are not known before reading
+
+    def positions(self, sample_shape: tuple[int, ...] | None) -> Array:
+        """(n,) int64 position of each row: its flat index where the shape is known.
+
+        Where it is not, the chunk's index in the upper and the row's in the lower 32 bits.
+        """
+        n = len(self.block)
+        if self.region is None or sample_shape is None:
+            return (np.int64(self.index) << 32) + np.arange(n, dtype=np.int64)
+        axes = [np.arange(part.start, part.stop, dtype=np.int64) for part in self.region]
+        flat = np.zeros((1,), dtype=np.int64)
+        for axis, length in zip(axes, sample_shape, strict=True):
+            flat = (flat[:, None] * length + axis).ravel()
+        return flat
+
+
+#: reads the chunk with the given index; raises ChunkError, which names it, when that fails
+Reader: TypeAlias = Callable[[int], Chunk]
+
+
+@dataclass(frozen=True)
+class Partition(ABC):
+    """A run of chunks, small and picklable; it opens its store where it is used."""
+
+    chunks: range
+
+    #: whether reading is free because the rows lie in this process's memory
+    resident = False
+
+    @abstractmethod
+    def open(self) -> Reader:
+        """Open the store; return what reads one of `chunks`."""
+
+
+class Source(ABC):
+    """A place where rows live. Making one reads metadata and no rows."""
+
+    schema: Schema
+
+    #: whether the rows lie in this process's memory, so that the work is done here as well
+    local: bool = False
+
+    @abstractmethod
+    def partition(self, chunks: range) -> Partition:
+        """The partition of the given run of chunks."""

@@ -1,0 +1,163 @@
+"""Blocks of a partition, one at a time: the next is read while the current one is computed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import numpy as np
+
+from dask_em.core.block import Block, Missing
+from dask_em.core.records import Additive, Array
+from dask_em.engine.source import Chunk, Partition, Reader, Schema
+from dask_em.errors import ChunkError, InputError
+
+__all__ = ["Piece", "Reading", "Tally", "read_ahead", "stream"]
+
+T = TypeVar("T")
+
+#: small chunks are gathered until a block has this many bytes
+BLOCK_BYTES = 8 << 20
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How chunks become blocks.
+
+    Parameters
+    ----------
+    missing : Missing or None
+        What happens to rows with NaN; None where they are known to have none.
+    on_bad_chunk : {"raise", "skip"}
+        What happens when a chunk cannot be read.
+    schema : Schema
+        Of the source.
+    with_positions : bool
+        Whether each block comes with the positions of its rows.
+    """
+
+    schema: Schema
+    missing: Missing | None = field(default_factory=Missing)
+    on_bad_chunk: str = "raise"
+    with_positions: bool = False
+
+    def __post_init__(self) -> None:
+        if self.on_bad_chunk not in ("raise", "skip"):
+            raise InputError(f'on_bad_chunk={self.on_bad_chunk!r}; it is "raise" or "skip"')
+
+
+@dataclass(frozen=True)
+class Tally(Additive):
+    """What reading cost, summed over blocks, partitions and passes."""
+
+    rows: int = 0  # rows that entered
+    dropped: int = 0  # rows that the policy on missing values left out
+    nbytes: int = 0  # decoded bytes
+    bad_chunks: int = 0  # chunks that were skipped
+    read_seconds: float = 0.0  # summed over tasks
+    compute_seconds: float = 0.0  # summed over tasks
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A block, where it came from, and what it cost."""
+
+    block: Block
+    name: str  # of its first chunk
+    positions: Array | None  # (n,) int64
+    tally: Tally
+
+
+def stream(partition: Partition, reading: Reading) -> Iterator[Piece]:
+    """The partition's rows in order. An empty partition yields nothing.
+
+    Raises
+    ------
+    ChunkError, DataError
+        As the policies on bad chunks and missing values say.
+    """
+    pieces = _gather(_chunks(partition, reading))
+    return pieces if partition.resident else _ahead(pieces)
+
+
+def read_ahead(partition: Partition) -> Iterator[Chunk]:
+    """The partition's chunks as they are stored, the next being read meanwhile."""
+    reader = partition.open()
+    chunks = map(reader, partition.chunks)
+    return chunks if partition.resident else _ahead(chunks)
+
+
+def _chunks(partition: Partition, reading: Reading) -> Iterator[Piece]:
+    if not partition.chunks:
+        return
+    reader = partition.open()
+    for index in partition.chunks:
+        yield _read(reader, index, reading)
+
+
+def _read(reader: Reader, index: int, reading: Reading) -> Piece:
+    begin = time.perf_counter()
+    try:
+        chunk = reader(index)
+    except ChunkError:
+        if reading.on_bad_chunk == "raise":
+            raise
+        seconds = time.perf_counter() - begin
+        nothing = Block(np.empty((0, reading.schema.n_features), reading.schema.dtype))
+        return Piece(nothing, "", None, Tally(bad_chunks=1, read_seconds=seconds))
+    whole = chunk.block
+    shape = reading.schema.sample_shape
+    positions = chunk.positions(shape) if reading.with_positions else None
+    block = whole if reading.missing is None else reading.missing.apply(whole, chunk.name)
+    if positions is not None and len(block) < len(whole):
+        positions = positions[whole.observed()]
+    tally = Tally(
+        rows=len(block),
+        dropped=len(whole) - len(block),
+        nbytes=whole.nbytes,
+        read_seconds=time.perf_counter() - begin,
+    )
+    return Piece(block, chunk.name, positions, tally)
+
+
+def _gather(pieces: Iterable[Piece]) -> Iterator[Piece]:
+    """Join neighbours until they make a block of some size: each block costs some fixed time."""
+    held: list[Piece] = []
+    size = 0
+    for piece in pieces:
+        held.append(piece)
+        size += piece.tally.nbytes
+        if size >= BLOCK_BYTES:
+            yield _joined(held)
+            held, size = [], 0
+    if held:
+        yield _joined(held)
+
+
+def _joined(pieces: list[Piece]) -> Piece:
+    if len(pieces) == 1:
+        return pieces[0]
+    full = [piece for piece in pieces if len(piece.block)] or pieces[:1]
+    positions = [piece.positions for piece in full if piece.positions is not None]
+    tally = pieces[0].tally
+    for piece in pieces[1:]:
+        tally = tally + piece.tally
+    return Piece(
+        Block.concatenate([piece.block for piece in full]),
+        full[0].name,
+        np.concatenate(positions) if positions else None,
+        tally,
+    )
+
+
+def _ahead(items: Iterator[T]) -> Iterator[T]:
+    """Make each item in a second thread while the caller works on the one before."""
+    with ThreadPoolExecutor(1, thread_name_prefix="em-read") as reader:
+        coming = reader.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = reader.submit(next, items, None)
+            yield item
+            del item
