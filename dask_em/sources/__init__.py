@@ -1,0 +1,1 @@
+"""One storage library each: NumPy arrays, dask arrays, Zarr."""

@@ -1,0 +1,124 @@
+"""Cells of stored arrays: reading them, and naming what cannot be read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice, product
+from math import prod
+from typing import Any, final
+
+import numpy as np
+
+from dask_em.core.block import Block
+from dask_em.core.records import Array
+from dask_em.engine.source import Chunk, Partition, Reader, Region
+from dask_em.errors import ChunkError
+from dask_em.sources.columns import Column
+from dask_em.sources.grid import Grid, region_text
+from dask_em.sources.rows import as_weights
+
+__all__ = ["StoredPartition"]
+
+#: of a cell that fails, at most so many stored chunks are tried to find those to blame
+TRIED_CHUNKS = 1000
+#: and so many of them are named
+NAMED_CHUNKS = 3
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class StoredPartition(Partition):
+    """A run of cells, each a region of one or more stored arrays."""
+
+    # an opened array pickles as its store's address and its metadata: a worker opens it without
+    # reading the metadata again
+    columns: tuple[Column, ...]
+    grid: Grid
+    weights: Column | tuple[Array, ...] | None  # stored, or in memory for each of `chunks`
+    dtype: np.dtype[Any]
+
+    def open(self) -> Reader:
+        return self._read
+
+    def _read(self, index: int) -> Chunk:
+        region = self.grid.region(index)
+        name = _chunk_name(self.columns, region)
+        rows = self._rows(region)
+        return Chunk(index, name, Block(rows, self._weigh(index, region, name)), region)
+
+    def _rows(self, region: Region) -> Array:
+        if len(self.columns) == 1:
+            return _read(self.columns[0], region)
+        n = prod(part.stop - part.start for part in region)
+        rows = np.empty((n, sum(column.axes.n_features for column in self.columns)), self.dtype)
+        start = 0
+        for column in self.columns:
+            stop = start + column.axes.n_features
+            rows[:, start:stop] = _read(column, region)
+            start = stop
+        return rows
+
+    def _weigh(self, index: int, region: Region, name: str) -> Array | None:
+        if self.weights is None:
+            return None
+        if isinstance(self.weights, Column):
+            part = _read(self.weights, region)
+            return as_weights(part, len(part), name)
+        return self.weights[self.chunks.index(index)].reshape(-1)
+
+
+def _read(column: Column, region: Region) -> Array:
+    try:
+        return column.read(region)
+    except MemoryError:
+        raise
+    except Exception as error:
+        # whatever a codec or a file system raises: there is no common class
+        bad = ", ".join(_bad_chunks(column, region))
+        place = f"chunk {bad}" if bad else f"region {region_text(region)} of {column.label}"
+        verb = "read" if isinstance(error, OSError) else "decoded"
+        raise ChunkError(
+            f"{place} cannot be {verb} ({type(error).__name__}: {error}) in "
+            f'{column.array.store_path}; repair the store or pass on_bad_chunk="skip"'
+        ) from error
+
+
+def _bad_chunks(column: Column, region: Region) -> list[str]:
+    """Names of the first stored chunks of the region that fail when read alone."""
+    bad = []
+    for key, selection in islice(_stored_chunks(column, region), TRIED_CHUNKS):
+        try:
+            column.array[selection]
+        except Exception:
+            bad.append(key)
+        if len(bad) == NAMED_CHUNKS:
+            break
+    return bad
+
+
+def _stored_chunks(column: Column, region: Region) -> Iterator[tuple[str, Region]]:
+    """The name of each stored chunk, or shard, that a region touches, and what it shares."""
+    array = column.array
+    lengths = array.shards or array.chunks
+    parts = column.axes.selection(region)
+    spans = [
+        range(part.start // length, -(-part.stop // length))
+        for part, length in zip(parts, lengths, strict=True)
+    ]
+    for place in product(*spans):
+        key = array.metadata.encode_chunk_key(place)
+        shared = tuple(
+            slice(max(part.start, i * length), min(part.stop, (i + 1) * length))
+            for part, i, length in zip(parts, place, lengths, strict=True)
+        )
+        yield f"{array.path}/{key}".lstrip("/"), shared
+
+
+def _chunk_name(columns: Sequence[Column], region: Region) -> str:
+    if len(columns) == 1:
+        touched = list(islice(_stored_chunks(columns[0], region), 2))
+        if len(touched) == 1:
+            return f"chunk {touched[0][0]}"
+    arrays = ", ".join(column.label for column in columns)
+    return f"region {region_text(region)} of {arrays}"

@@ -1,0 +1,149 @@
+"""Dask graphs, cut into what each chunk needs and run where the chunk is wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import dask.array
+from dask._task_spec import Alias, DataNode, Task, convert_legacy_graph
+from dask.highlevelgraph import HighLevelGraph
+from dask.local import get_sync
+from dask.utils import ensure_dict
+
+__all__ = [
+    "Blocks",
+    "Graph",
+    "Key",
+    "optimized",
+    "run",
+    "shared_task",
+    "upstream",
+    "wait_for_futures",
+]
+
+Key: TypeAlias = Any
+Graph: TypeAlias = Mapping[Key, Any]
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """The keys of a dask array's blocks, by cell of the sample axes."""
+
+    name: str
+    counts: tuple[int, ...]  # blocks along each sample axis
+    features: int | None  # blocks along the feature axis; None where there is no such axis
+
+    @classmethod
+    def of(cls, array: Any, features: bool) -> Blocks:
+        counts = array.numblocks
+        return (
+            cls(array.name, counts[:-1], counts[-1]) if features else cls(array.name, counts, None)
+        )
+
+    def keys(self, cell: Sequence[int]) -> list[Key]:
+        """The keys of one cell, its features in order."""
+        if self.features is None:
+            return [(self.name, *cell)]
+        return [(self.name, *cell, part) for part in range(self.features)]
+
+
+def optimized(arrays: Sequence[Any]) -> dict[Key, Any]:
+    """One graph of all arrays: culled, fused, in dask's task form, and free of futures."""
+    merged = HighLevelGraph.merge(*(array.__dask_graph__() for array in arrays))
+    futures = _futures(merged)
+    keys = [array.__dask_keys__() for array in arrays]
+    graph = convert_legacy_graph(ensure_dict(dask.array.optimization.optimize(merged, keys)))
+    # a block on a cluster is not in the graph; it is fetched by the task that wants it
+    for key, future in futures.items():
+        graph.setdefault(key, Task(key, Fetched(future)))
+    return dict(graph)
+
+
+@dataclass(frozen=True, eq=False)
+class Fetched:
+    """Brings a block that was persisted on a cluster to where it is called."""
+
+    future: Any  # hidden in here, dask does not take it for a dependency
+
+    def __call__(self) -> Any:
+        if self.future.client is None:
+            self._bind()
+        return self.future.result()
+
+    def _bind(self) -> None:
+        # a future that travelled knows its key alone; only its client says that it is wanted here
+        from distributed import get_client
+
+        client = get_client()
+        self.future.bind_client(client)
+        client._inform_scheduler_of_futures()
+
+
+def _futures(graph: HighLevelGraph) -> dict[Key, Any]:
+    return {
+        key: value
+        for layer in graph.layers.values()
+        if layer.is_materialized()
+        for key, value in layer.items()
+        if hasattr(value, "result") and hasattr(value, "release")
+    }
+
+
+def wait_for_futures(graph: Graph) -> None:
+    """Return when the blocks that are persisted on a cluster are there.
+
+    A task that fetches one occupies a thread, which the task that makes it might be waiting for.
+    """
+    tasks = (getattr(node, "func", None) for node in graph.values())
+    futures = [func.future for func in tasks if isinstance(func, Fetched)]
+    if futures:
+        from distributed import wait
+
+        wait(futures)
+
+
+def upstream(graph: Graph, keys: Iterable[Key]) -> dict[Key, Any]:
+    """The part of a graph that the keys need, in time proportional to that part."""
+    found: dict[Key, Any] = {}
+    waiting = list(keys)
+    while waiting:
+        key = waiting.pop()
+        if key not in found:
+            found[key] = graph[key]
+            waiting.extend(graph[key].dependencies)
+    return found
+
+
+def shared_task(graph: Graph, cells: Iterable[Sequence[Key]]) -> Key | None:
+    """A task that the blocks of two cells need, or None; in time proportional to the graph.
+
+    Data in the graph and blocks persisted on a cluster cost nothing twice: they do not count.
+    """
+    owner: dict[Key, int] = {}
+    for cell, keys in enumerate(cells):
+        waiting, met = list(keys), set[Key]()
+        while waiting:
+            key = waiting.pop()
+            if key in met:
+                continue
+            met.add(key)
+            node = graph[key]
+            mine = owner.setdefault(key, cell) == cell
+            if not mine and _is_work(node):
+                return key
+            waiting.extend(node.dependencies)
+    return None
+
+
+def run(graph: Graph, keys: Sequence[Key]) -> list[Any]:
+    """Compute the keys here, in this thread, holding only what they need."""
+    # callbacks are kept out: a progress bar shows passes, not the tasks inside a chunk
+    return list(get_sync(upstream(graph, keys), list(keys), callbacks=()))
+
+
+def _is_work(node: Any) -> bool:
+    return not isinstance(node, Alias | DataNode) and not isinstance(
+        getattr(node, "func", None), Fetched
+    )

@@ -1,0 +1,137 @@
+"""Grid: how chunks lie along the sample axes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import accumulate
+from math import lcm, prod
+
+from dask_em.engine.source import Region
+
+__all__ = ["Grid", "region_text"]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Cells that cover the sample axes once, numbered in C order.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Length of each sample axis; it may be 0.
+    chunks : tuple of (int or tuple of int)
+        Per axis the length of a cell, of which the last may be shorter and an axis of length 0
+        has none, or the lengths of all.
+    """
+
+    shape: tuple[int, ...]
+    chunks: tuple[int | tuple[int, ...], ...]
+
+    @cached_property
+    def counts(self) -> tuple[int, ...]:
+        """Cells along each axis."""
+        pairs = zip(self.shape, self.chunks, strict=True)
+        return tuple(
+            len(chunk) if isinstance(chunk, tuple) else -(-length // chunk)
+            for length, chunk in pairs
+        )
+
+    @property
+    def n_cells(self) -> int:
+        return prod(self.counts)
+
+    @property
+    def largest(self) -> tuple[int, ...]:
+        """The length along each axis that no cell exceeds."""
+        pairs = zip(self.shape, self.chunks, strict=True)
+        return tuple(
+            max(chunk, default=0) if isinstance(chunk, tuple) else min(chunk, length)
+            for length, chunk in pairs
+        )
+
+    @property
+    def lengths(self) -> tuple[tuple[int, ...], ...]:
+        """The lengths of the cells along each axis."""
+        return tuple(
+            tuple(part.stop - part.start for part in (self._slice(axis, i) for i in range(count)))
+            for axis, count in enumerate(self.counts)
+        )
+
+    def cell(self, index: int) -> tuple[int, ...]:
+        """Coordinates of a cell in the grid."""
+        if not 0 <= index < self.n_cells:
+            raise IndexError(f"cell {index} of {self.n_cells}")
+        found = []
+        for count in reversed(self.counts):
+            index, remainder = divmod(index, count)
+            found.append(remainder)
+        return tuple(reversed(found))
+
+    def region(self, index: int) -> Region:
+        """Where a cell lies."""
+        coordinates = self.cell(index)
+        return tuple(self._slice(axis, i) for axis, i in enumerate(coordinates))
+
+    def coarsen(self, row_bytes: int, target_bytes: int) -> Grid:
+        """Join neighbouring cells, along the last axis first, while they stay within the target.
+
+        An axis is joined only when those after it are whole, so that a cell is few runs of rows.
+        Cells that are already larger, and axes with cells of different lengths, stay.
+        """
+        chunks = list(self.chunks)
+        size = prod(self.largest) * row_bytes
+        for axis in reversed(range(len(chunks))):
+            chunk, length = chunks[axis], self.shape[axis]
+            if isinstance(chunk, tuple) or size == 0:
+                break
+            whole = self.counts[axis]
+            joined = _evenly(whole, target_bytes // size)
+            chunks[axis] = chunk * joined
+            size = size // min(chunk, length) * min(chunk * joined, length)
+            if joined < whole:
+                break
+        return replace(self, chunks=tuple(chunks))
+
+    def shrink(self, row_bytes: int, target_bytes: int) -> Grid:
+        """Cut cells along the first axes first until they fit the target."""
+        chunks = list(self.largest)
+        for axis in range(len(chunks)):
+            others = prod(chunks) // max(1, chunks[axis]) * row_bytes
+            chunks[axis] = max(1, min(chunks[axis], target_bytes // max(1, others)))
+        return replace(self, chunks=tuple(chunks))
+
+    def joined_with(self, chunks: tuple[int, ...]) -> Grid:
+        """The grid whose cells hold whole cells of this one and of the other cell lengths."""
+        both = zip(self.shape, self.largest, chunks, strict=True)
+        return replace(
+            self,
+            chunks=tuple(
+                max(1, min(length, lcm(mine, min(other, length)))) for length, mine, other in both
+            ),
+        )
+
+    @cached_property
+    def _starts(self) -> tuple[tuple[int, ...] | None, ...]:
+        return tuple(
+            (0, *accumulate(chunk)) if isinstance(chunk, tuple) else None for chunk in self.chunks
+        )
+
+    def _slice(self, axis: int, i: int) -> slice:
+        starts, chunk = self._starts[axis], self.chunks[axis]
+        if starts is not None:
+            return slice(starts[i], starts[i + 1])
+        assert isinstance(chunk, int)
+        return slice(i * chunk, min((i + 1) * chunk, self.shape[axis]))
+
+
+def _evenly(whole: int, most: int) -> int:
+    # pieces of nearly equal length: 5 cells under a limit of 4 are joined as 3 + 2, not 4 + 1
+    if most <= 1:
+        return 1
+    return -(-whole // -(-whole // most))
+
+
+def region_text(region: Region) -> str:
+    """A region as it is written in an index, e.g. ``[0:100, 20:40]``."""
+    return "[" + ", ".join(f"{part.start}:{part.stop}" for part in region) + "]"
