@@ -1,0 +1,389 @@
+"""GaussianMixture: a drop-in for scikit-learn's, for data of any size."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+from sklearn import mixture as sklearn_mixture
+from sklearn.base import BaseEstimator, DensityMixin
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.validation import check_is_fitted
+
+from dask_em.core.block import Missing
+from dask_em.core.records import Array
+from dask_em.core.stopping import Outcome, Stopping
+from dask_em.engine.fit import Fitted, fit, score
+from dask_em.engine.monitor import Monitor, PassRecord
+from dask_em.engine.predict import Label, LogDensity, Prediction, Probability, Query, lazily, now
+from dask_em.engine.source import Source
+from dask_em.estimators.given import checked_start
+from dask_em.estimators.interchange import take_fitted, to_sklearn
+from dask_em.estimators.rows import Selection, check_enough_rows, open_rows
+from dask_em.estimators.verbose import Verbose
+from dask_em.models.covariance import STRUCTURES
+from dask_em.models.gaussian import Gaussian, Gaussians
+from dask_em.models.mixture import POLICIES, Mixture, MixtureParameters
+from dask_em.models.seeding import STARTS
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+__all__ = ["GaussianMixture"]
+
+NOT_CONVERGED = (
+    "Best performing initialization did not converge. Try different init parameters, or increase "
+    "max_iter, tol, or check for degenerate data."
+)
+
+
+class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
+    """Gaussian mixture fitted by Expectation-Maximization, in memory, from stores, on clusters.
+
+    Everywhere that rows are expected, a NumPy array, a dask array, the path or URL of a Zarr store,
+    a Zarr array or group, or a `Source` will do. Rows in memory give NumPy results; everything
+    else is streamed, on the current Dask client if there is one, and gives dask arrays.
+
+    Parameters
+    ----------
+    n_components : int
+        Number of components k.
+    covariance_type : {"full", "tied", "diag", "spherical"}
+        Structure of the covariances.
+    tol : float
+        Stop when the log-likelihood changes by less, nats per row.
+    reg_covar : float
+        Added to every variance, squared units of the data.
+    max_iter : int
+        Most iterations; each is one pass over the data.
+    n_init : int
+        Starts to try; the best result is kept.
+    init_params : {"kmeans", "k-means++", "random", "random_from_data"}
+        How a start is made, on a sample of the rows, in whitened coordinates.
+    weights_init, means_init, precisions_init : array-like, optional
+        Given starts: (k,), (k, d), and the shape of the precisions.
+    random_state : int, RandomState or None
+        Chance in the starts.
+    warm_start : bool
+        Whether a second `fit` goes on where the first ended.
+    verbose, verbose_interval : int
+        Whether and how often to print progress, in iterations.
+    missing : {"error", "drop"}
+        Whether rows with NaN are refused, or left out: they get label -1 and density NaN.
+    degenerate : {"repair", "drop", "raise"}
+        What happens to components that are empty, equal to another, or singular. Every repair is
+        in `history_`.
+    on_bad_chunk : {"raise", "skip"}
+        Whether a chunk of a store that cannot be read ends the fit, or is skipped and counted.
+
+    Attributes
+    ----------
+    weights_ : array (k,)
+    means_ : array (k, d)
+    covariances_, precisions_, precisions_cholesky_ : array
+        full (k, d, d), tied (d, d), diag (k, d), spherical (k,)
+    converged_ : bool
+    n_iter_ : int
+    lower_bound_ : float
+        Log-likelihood before the last M-step, nats per row.
+    lower_bounds_ : list of float
+        The same for each iteration.
+    history_ : list of PassRecord
+        One for each full pass over the data.
+    outcome_ : Outcome
+        How the fit ended; its value is the advice.
+    n_features_in_, feature_names_in_
+        Of the data that it was fitted to.
+
+    References
+    ----------
+    Dempster, Laird and Rubin (1977); Bishop (2006), section 9.2.
+    """
+
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        **sklearn_mixture.BayesianGaussianMixture.__mro__[1]._parameter_constraints,
+        "covariance_type": [StrOptions(set(STRUCTURES))],
+        "weights_init": ["array-like", None],
+        "means_init": ["array-like", None],
+        "precisions_init": ["array-like", None],
+        "missing": [StrOptions({"error", "drop"})],
+        "degenerate": [StrOptions(set(POLICIES))],
+        "on_bad_chunk": [StrOptions({"raise", "skip"})],
+    }
+
+    def __init__(
+        self,
+        n_components: int = 1,
+        *,
+        covariance_type: str = "full",
+        tol: float = 1e-3,
+        reg_covar: float = 1e-6,
+        max_iter: int = 100,
+        n_init: int = 1,
+        init_params: str = "kmeans",
+        weights_init: Any = None,
+        means_init: Any = None,
+        precisions_init: Any = None,
+        random_state: Any = None,
+        warm_start: bool = False,
+        verbose: int = 0,
+        verbose_interval: int = 10,
+        missing: str = "error",
+        degenerate: str = "repair",
+        on_bad_chunk: str = "raise",
+    ) -> None:
+        self.n_components = n_components
+        self.covariance_type = covariance_type
+        self.tol = tol
+        self.reg_covar = reg_covar
+        self.max_iter = max_iter
+        self.n_init = n_init
+        self.init_params = init_params
+        self.weights_init = weights_init
+        self.means_init = means_init
+        self.precisions_init = precisions_init
+        self.random_state = random_state
+        self.warm_start = warm_start
+        self.verbose = verbose
+        self.verbose_interval = verbose_interval
+        self.missing = missing
+        self.degenerate = degenerate
+        self.on_bad_chunk = on_bad_chunk
+
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        *,
+        features: Sequence[str] | None = None,
+        sample_dims: Sequence[str] | None = None,
+        storage_options: Mapping[str, Any] | None = None,
+        client: Client | None = None,
+        monitor: Monitor | None = None,
+    ) -> Self:
+        """Estimate the mixture.
+
+        Parameters
+        ----------
+        X : array (..., d), dask array, path, URL, Zarr array or group, or Source
+            The rows, features along the last axis.
+        y : ignored
+        sample_weight : array, optional
+            Weight of each row, at least 0; a weight of 2 counts a row twice, 0 leaves it out.
+        features, sample_dims : sequence of str, optional
+            Which arrays of a Zarr group make up a row, and which of their dimensions tell rows
+            apart. Remembered for `predict` and the others.
+        storage_options : mapping, optional
+            What fsspec needs to open a URL.
+        client : distributed.Client, optional
+            The cluster to work on; by default the current one.
+        monitor : Monitor, optional
+            Told of passes and tasks.
+
+        Raises
+        ------
+        DaskEmError
+            With the value, the limit and the remedy.
+        """
+        self._validate_params()
+        selection = Selection(features, sample_dims, storage_options)
+        source = open_rows(self, X, sample_weight, selection, reset=True)
+        check_enough_rows(source, self.n_components)
+        fitted = self._fitted(source, client, monitor or Verbose.of(self))
+        self._selection = selection
+        self._keep(fitted, np.dtype(source.schema.dtype))
+        self._warn(fitted)
+        return self
+
+    def _fitted(
+        self, source: Source, client: Client | None, monitor: Monitor
+    ) -> Fitted[MixtureParameters]:
+        continued = self.warm_start and hasattr(self, "converged_")
+        otherwise = STARTS[self.init_params]
+        start, given = checked_start(self, otherwise, source.schema.n_features)
+        structure = STRUCTURES[self.covariance_type]
+        emission = Gaussian(structure, self.reg_covar, repair=self.degenerate != "raise")
+        chance = check_random_state(self.random_state)
+        return fit(
+            Mixture(emission, self.n_components, given, self.degenerate),
+            source,
+            client=client,
+            start=self._parameters if continued else start,
+            stopping=Stopping(self.tol, self.max_iter),
+            previous=self.lower_bound_ if continued else -float("inf"),
+            n_init=self.n_init,
+            rng=np.random.default_rng(chance.randint(2**31 - 1, size=4)),
+            missing=self.missing,
+            on_bad_chunk=self.on_bad_chunk,
+            monitor=monitor,
+        )
+
+    def _keep(self, fitted: Fitted[MixtureParameters], dtype: np.dtype) -> None:
+        components: Any = fitted.parameters.components
+        structure = components.structure
+        self.weights_ = fitted.parameters.weights.astype(dtype)
+        self.means_ = components.means.astype(dtype)
+        self.covariances_ = components.covariances.astype(dtype)
+        self.precisions_cholesky_ = components.factors.astype(dtype)
+        self.precisions_ = structure.precisions(components.factors).astype(dtype)
+        self.converged_ = fitted.converged
+        self.outcome_ = fitted.outcome
+        self.lower_bound_ = fitted.objective
+        self.lower_bounds_ = fitted.objectives
+        self.n_iter_ = len(fitted.objectives)
+        self.history_: list[PassRecord] = list(fitted.history)
+
+    def _warn(self, fitted: Fitted[MixtureParameters]) -> None:
+        """Say once, at the end, what the user should know."""
+        if fitted.outcome is Outcome.DESCENDED:
+            warnings.warn(fitted.outcome.advice, ConvergenceWarning, stacklevel=3)
+        elif not fitted.converged and self.max_iter > 0:
+            warnings.warn(NOT_CONVERGED, ConvergenceWarning, stacklevel=3)
+        skipped = fitted.history[-1].bad_chunks if fitted.history else 0
+        if skipped:
+            warnings.warn(
+                f"{skipped} chunks could not be read and were skipped in every pass; the model "
+                "knows nothing of their rows",
+                UserWarning,
+                stacklevel=3,
+            )
+
+    def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None, **options: Any) -> Any:
+        """`fit`, then `predict` of the same rows."""
+        return self.fit(X, y, sample_weight, **options).predict(X)
+
+    def predict(self, X: Any, **selection: Any) -> Any:
+        """Most probable component of each row, in the shape of the samples.
+
+        Lazy input gives a dask array. With ``missing="drop"``, rows that hold NaN get -1.
+        ``features``, ``sample_dims`` and ``storage_options`` are those of `fit` unless given.
+        """
+        return self._answer(Label, X, selection)
+
+    def predict_proba(self, X: Any, **selection: Any) -> Any:
+        """Posterior probability of each component for each row: (..., k), see `predict`."""
+        return self._answer(Probability, X, selection)
+
+    def score_samples(self, X: Any, **selection: Any) -> Any:
+        """Log-density of each row, nats, see `predict`."""
+        return self._answer(LogDensity, X, selection)
+
+    def _answer(self, kind: type[Query], X: Any, selection: dict[str, Any]) -> Any:
+        source = self._opened(X, None, selection)
+        query = kind(self._model, self._parameters, source.schema.dtype)
+        prediction = Prediction(query, Missing(self.missing))
+        return now(source, prediction) if source.local else lazily(source, prediction)
+
+    def score(
+        self,
+        X: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        *,
+        client: Client | None = None,
+        **selection: Any,
+    ) -> float:
+        """Mean log-likelihood, nats per row; weighted with `sample_weight`. One pass."""
+        return self._score(X, sample_weight, client, selection)[0]
+
+    def bic(self, X: Any, sample_weight: Any = None, **selection: Any) -> float:
+        """Bayesian information criterion, nats times two; lower is better. One pass.
+
+        The number of rows in it is the sum of their weights.
+        """
+        mean, mass = self._score(X, sample_weight, None, selection)
+        return -2 * mean * mass + self._n_parameters() * float(np.log(mass))
+
+    def aic(self, X: Any, sample_weight: Any = None, **selection: Any) -> float:
+        """Akaike information criterion, nats times two; lower is better. One pass."""
+        mean, mass = self._score(X, sample_weight, None, selection)
+        return -2 * mean * mass + 2 * self._n_parameters()
+
+    def _score(
+        self, X: Any, sample_weight: Any, client: Client | None, selection: dict[str, Any]
+    ) -> tuple[float, float]:
+        source = self._opened(X, sample_weight, selection)
+        return score(
+            self._model,
+            source,
+            self._parameters,
+            client=client,
+            missing=self.missing,
+            on_bad_chunk=self.on_bad_chunk,
+        )
+
+    def _opened(self, X: Any, sample_weight: Any, selection: dict[str, Any]) -> Source:
+        check_is_fitted(self)
+        remembered = getattr(self, "_selection", Selection())
+        chosen = Selection(**selection).or_else(remembered)
+        return open_rows(self, X, sample_weight, chosen, reset=False)
+
+    def sample(self, n_samples: int = 1, random_state: Any = None) -> tuple[Array, Array]:
+        """Rows (n, d) drawn from the mixture, sorted by component, and their components (n,).
+
+        Without `random_state`, each call draws other rows; with an int in the estimator's
+        `random_state`, the same sequence of them.
+        """
+        check_is_fitted(self)
+        if n_samples < 1:
+            raise ValueError(
+                f"Invalid value for 'n_samples': {n_samples} . The sampling requires at least "
+                "one sample."
+            )
+        if random_state is None and isinstance(self.random_state, int | np.integer):
+            self._draws = getattr(self, "_draws", 0) + 1
+            rng = np.random.default_rng([int(self.random_state), self._draws])
+        else:
+            chance = check_random_state(random_state or self.random_state)
+            rng = np.random.default_rng(chance.randint(2**31 - 1, size=4))
+        return self._model.sample(n_samples, self._parameters, rng)
+
+    @property
+    def _model(self) -> Mixture:
+        structure = STRUCTURES[self.covariance_type]
+        return Mixture(Gaussian(structure, self.reg_covar), len(self.weights_), STARTS["kmeans"])
+
+    @property
+    def _parameters(self) -> MixtureParameters:
+        """The fitted attributes as parameters: they alone are the model."""
+        structure = STRUCTURES[self.covariance_type]
+        components = Gaussians(
+            np.asarray(self.means_, np.float64),
+            np.asarray(self.covariances_, np.float64),
+            structure,
+        )
+        return MixtureParameters(np.asarray(self.weights_, np.float64), components)
+
+    def _n_parameters(self) -> int:
+        return self._model.n_free_parameters(self._parameters)
+
+    def to_sklearn(self) -> sklearn_mixture.GaussianMixture:
+        """The same mixture as scikit-learn's class, fitted attributes included."""
+        check_is_fitted(self)
+        return to_sklearn(self)
+
+    @classmethod
+    def from_sklearn(cls, fitted: sklearn_mixture.GaussianMixture) -> Self:
+        """A mixture that scikit-learn fitted, for use on data of any size."""
+        check_is_fitted(fitted)
+        twin = cls(**fitted.get_params())
+        take_fitted(fitted, twin)
+        return twin
+
+    def save(
+        self,
+        url: Any,
+        *,
+        overwrite: bool = False,
+        storage_options: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Write the fitted model to a path or URL, whole or not at all; see `dask_em.load`."""
+        from dask_em.estimators.persistence import save
+
+        check_is_fitted(self)
+        save(self, url, overwrite=overwrite, storage_options=storage_options)

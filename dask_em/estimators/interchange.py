@@ -1,0 +1,40 @@
+"""Fitted mixtures from scikit-learn's class and to it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sklearn.mixture import GaussianMixture
+
+from dask_em.core.stopping import Outcome
+
+__all__ = ["SHARED", "take_fitted", "to_sklearn"]
+
+#: the attributes of a fit that both classes have
+SHARED = (
+    *("weights_", "means_", "covariances_", "precisions_", "precisions_cholesky_"),
+    *("converged_", "n_iter_", "lower_bound_", "lower_bounds_"),
+    *("n_features_in_", "feature_names_in_"),
+)
+
+
+def to_sklearn(estimator: Any) -> GaussianMixture:
+    """The same mixture as scikit-learn's class."""
+    theirs = GaussianMixture().get_params()
+    mine = estimator.get_params()
+    twin = GaussianMixture(**{name: mine[name] for name in theirs})
+    _copy(estimator, twin)
+    return twin
+
+
+def take_fitted(fitted: GaussianMixture, estimator: Any) -> None:
+    """Give an estimator what scikit-learn fitted."""
+    _copy(fitted, estimator)
+    estimator.outcome_ = Outcome.CONVERGED if fitted.converged_ else Outcome.ITERATION_LIMIT
+    estimator.history_ = []
+
+
+def _copy(one: Any, other: Any) -> None:
+    for name in SHARED:
+        if hasattr(one, name):
+            setattr(other, name, getattr(one, name))

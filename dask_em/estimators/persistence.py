@@ -1,0 +1,134 @@
+"""Fitted estimators in archives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dask_em import archive
+from dask_em.core.records import Array, Record
+from dask_em.core.stopping import Outcome
+from dask_em.engine.monitor import PassRecord
+from dask_em.errors import ArchiveError
+from dask_em.estimators.gaussian_mixture import GaussianMixture
+from dask_em.estimators.interchange import SHARED
+from dask_em.estimators.rows import Selection
+
+__all__ = ["SavedMixture", "load", "save"]
+
+
+@dataclass(frozen=True)
+class SavedMixture(Record):
+    """The arrays of a fitted GaussianMixture."""
+
+    weights: Array  # (k,)
+    means: Array  # (k, d)
+    covariances: Array  # in the shape of the structure
+    precisions: Array
+    precisions_cholesky: Array
+    weights_init: Array | None
+    means_init: Array | None
+    precisions_init: Array | None
+    lower_bounds: tuple[float, ...]  # nats per row
+    history: tuple[PassRecord, ...]
+
+
+def save(
+    estimator: GaussianMixture,
+    url: Any,
+    *,
+    overwrite: bool = False,
+    storage_options: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a fitted estimator.
+
+    Raises
+    ------
+    ArchiveError
+        If something is there already and `overwrite` is not set, or it cannot be written.
+    """
+    fitted: dict[str, Any] = {name: getattr(estimator, f"{name}_") for name in _ARRAYS}
+    given: dict[str, Any] = {name: _optional(getattr(estimator, name)) for name in _GIVEN}
+    record = SavedMixture(
+        **fitted,
+        **given,
+        lower_bounds=tuple(float(bound) for bound in estimator.lower_bounds_),
+        history=tuple(estimator.history_),
+    )
+    facts = {
+        "estimator": "GaussianMixture",
+        "params": _params(estimator),
+        "converged": bool(estimator.converged_),
+        "n_iter": int(estimator.n_iter_),
+        "lower_bound": float(estimator.lower_bound_),
+        "outcome": estimator.outcome_.name,
+        "n_features": int(estimator.n_features_in_),
+        "feature_names": [str(name) for name in getattr(estimator, "feature_names_in_", [])],
+        "selection": _selection(estimator),
+    }
+    archive.save(url, record, facts, overwrite=overwrite, storage_options=storage_options)
+
+
+def load(url: Any, storage_options: Mapping[str, Any] | None = None) -> GaussianMixture:
+    """A fitted estimator that was saved with its ``save`` method.
+
+    Parameters
+    ----------
+    url : str or path
+        Where it was saved.
+    storage_options : mapping, optional
+        What fsspec needs to open the URL.
+
+    Raises
+    ------
+    ArchiveError
+        If nothing is there, or it is not a whole model, or a newer dask_em wrote it.
+    """
+    archived = archive.load(url, storage_options=storage_options)
+    record, facts = archived.record, archived.facts
+    if not isinstance(record, SavedMixture):
+        raise ArchiveError(
+            f"{url} holds a {type(record).__name__}, not a fitted estimator; read it with "
+            "dask_em.archive.load"
+        )
+    given = {name: getattr(record, name) for name in _GIVEN}
+    estimator = GaussianMixture(**facts["params"], **given)
+    for name in _ARRAYS:
+        setattr(estimator, f"{name}_", getattr(record, name))
+    estimator.lower_bounds_ = list(record.lower_bounds)
+    estimator.history_ = list(record.history)
+    estimator.converged_, estimator.n_iter_ = facts["converged"], facts["n_iter"]
+    estimator.lower_bound_, estimator.outcome_ = facts["lower_bound"], Outcome[facts["outcome"]]
+    estimator.n_features_in_ = facts["n_features"]
+    if facts["feature_names"]:
+        estimator.feature_names_in_ = np.array(facts["feature_names"], dtype=object)
+    estimator._selection = Selection(**facts["selection"])
+    return estimator
+
+
+_ARRAYS = tuple(name[:-1] for name in SHARED[:5])
+_GIVEN = ("weights_init", "means_init", "precisions_init")
+
+
+def _optional(values: Any) -> Array | None:
+    return None if values is None else np.asarray(values)
+
+
+def _params(estimator: GaussianMixture) -> dict[str, Any]:
+    params = {k: v for k, v in estimator.get_params().items() if k not in _GIVEN}
+    # a generator has a state, which is not part of the model
+    if not isinstance(params["random_state"], int | np.integer | None):
+        params["random_state"] = None
+    return {k: v.item() if isinstance(v, np.generic) else v for k, v in params.items()}
+
+
+def _selection(estimator: GaussianMixture) -> dict[str, Any]:
+    """What was selected; options of a URL may be secret and stay out."""
+    chosen = getattr(estimator, "_selection", Selection())
+    return {
+        "features": None if chosen.features is None else list(chosen.features),
+        "sample_dims": None if chosen.sample_dims is None else list(chosen.sample_dims),
+    }

@@ -1,0 +1,138 @@
+"""What an estimator is given, as a Source; and the features that it remembers of it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sklearn.utils.validation import validate_data
+
+from dask_em.core.records import Array
+from dask_em.engine.source import Source
+from dask_em.errors import DataError, SchemaError
+from dask_em.sources.registry import open_source
+
+__all__ = ["Selection", "check_enough_rows", "open_rows"]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which part of a store is meant, and how it is reached."""
+
+    features: Sequence[str] | None = None
+    sample_dims: Sequence[str] | None = None
+    storage_options: Mapping[str, Any] | None = None
+
+    def or_else(self, other: Selection) -> Selection:
+        """What is not said here, as it is said there."""
+        return Selection(
+            self.features or other.features,
+            self.sample_dims or other.sample_dims,
+            self.storage_options or other.storage_options,
+        )
+
+
+def open_rows(
+    estimator: Any, data: Any, sample_weight: Any, selection: Selection, *, reset: bool
+) -> Source:
+    """The source of an estimator's rows, checked against the features of its fit.
+
+    Parameters
+    ----------
+    estimator : BaseEstimator
+        Its ``n_features_in_`` and ``feature_names_in_`` are set with `reset`, checked without.
+    """
+    if _is_lazy(data):
+        source = _opened(data, sample_weight, selection)
+        _note_features(estimator, source, reset)
+        return source
+    values = _in_memory(estimator, data, reset)
+    if sample_weight is not None:
+        sample_weight = np.asarray(sample_weight)
+    return open_source(values, sample_weight=sample_weight)
+
+
+def _opened(data: Any, sample_weight: Any, selection: Selection) -> Source:
+    chosen = selection if isinstance(data, str | os.PathLike) or _is_zarr(data) else Selection()
+    return open_source(
+        data,
+        sample_weight=sample_weight,
+        features=chosen.features,
+        sample_dims=chosen.sample_dims,
+        storage_options=chosen.storage_options,
+    )
+
+
+def _is_lazy(data: Any) -> bool:
+    """Whether data are a store, a Source or a dask array, rather than rows in memory."""
+    if isinstance(data, str | os.PathLike | Source) or _is_zarr(data):
+        return True
+    dask_array = sys.modules.get("dask.array")
+    return dask_array is not None and isinstance(data, dask_array.Array)
+
+
+def _is_zarr(data: Any) -> bool:
+    zarr = sys.modules.get("zarr")
+    return zarr is not None and isinstance(data, zarr.Array | zarr.Group)
+
+
+def _in_memory(estimator: Any, data: Any, reset: bool) -> Array:
+    finite = True if estimator.missing == "error" else "allow-nan"
+    if getattr(data, "ndim", 2) > 2:
+        _check_count(estimator, np.shape(data)[-1], reset)
+        return np.asarray(data)
+    values: Array = validate_data(
+        estimator,
+        data,
+        reset=reset,
+        dtype=[np.float64, np.float32],
+        ensure_all_finite=finite,
+        ensure_min_samples=2 if reset else 1,
+    )
+    return values
+
+
+def _note_features(estimator: Any, source: Source, reset: bool) -> None:
+    names = source.schema.feature_names
+    _check_count(estimator, source.schema.n_features, reset)
+    if reset:
+        if names is not None:
+            estimator.feature_names_in_ = np.array(names, dtype=object)
+        elif hasattr(estimator, "feature_names_in_"):
+            del estimator.feature_names_in_
+        return
+    known = getattr(estimator, "feature_names_in_", None)
+    if known is not None and names is not None and list(known) != list(names):
+        raise SchemaError(
+            f"{source.schema.describe} has the features {_abridged(names)}, but the model was "
+            f"fitted to {_abridged(tuple(known))}; select the same ones in the same order"
+        )
+
+
+def _check_count(estimator: Any, found: int, reset: bool) -> None:
+    if reset:
+        estimator.n_features_in_ = found
+    elif found != estimator.n_features_in_:
+        raise SchemaError(
+            f"X has {found} features, but {type(estimator).__name__} is expecting "
+            f"{estimator.n_features_in_} features as input"
+        )
+
+
+def check_enough_rows(source: Source, n_components: int) -> None:
+    """Refuse fewer rows than components before any pass, where the number is known."""
+    rows = source.schema.n_rows
+    if rows is not None and rows < n_components:
+        raise DataError(
+            f"Expected n_samples >= n_components but got n_components = {n_components}, "
+            f"n_samples = {rows}"
+        )
+
+
+def _abridged(names: Sequence[Any]) -> str:
+    text = ", ".join(str(name) for name in names[:6])
+    return text if len(names) <= 6 else f"{text}, ... ({len(names)} in all)"
