@@ -74,7 +74,7 @@ class Repair(Record):
     """One intervention of a degeneracy policy."""
 
     kind: str  # "empty", "duplicate" or "singular"
-    component: int  # index among the components before the repair
+    component: int | None  # index before the repair; None where all share what was repaired
     feature: int | None  # the feature most to blame, if one is
     action: str  # what was done, in words
 

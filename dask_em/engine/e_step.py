@@ -10,9 +10,8 @@ from typing import Any
 
 from dask_em.core.model import Model
 from dask_em.core.records import Additive, Parameters, Statistics
-from dask_em.engine.reduce import fold
 from dask_em.engine.source import Partition
-from dask_em.engine.stream import Piece, Reading, Tally, stream
+from dask_em.engine.stream import Piece, Reading, Tally, fold_leaves
 from dask_em.errors import DataError
 
 __all__ = ["Expectation", "Summed", "expect_leaves"]
@@ -39,17 +38,8 @@ def expect_leaves(
     leaves: list[Partition], expectation: Expectation, stopped: Callable[[], bool]
 ) -> Summed | None:
     """The statistics of a task's leaves; None if they are empty."""
-    return fold(_leaf(leaf, expectation, stopped) for leaf in leaves)
-
-
-def _leaf(leaf: Partition, expectation: Expectation, stopped: Callable[[], bool]) -> Summed | None:
-    total: Summed | None = None
-    for piece in stream(leaf, expectation.reading):
-        if stopped():
-            break
-        part = _expect(piece, expectation)
-        total = part if total is None else total + part
-    return total
+    reading = expectation.reading
+    return fold_leaves(leaves, reading, lambda piece: _expect(piece, expectation), stopped)
 
 
 def _expect(piece: Piece, expectation: Expectation) -> Summed:

@@ -16,7 +16,7 @@ USABLE = 0.6
 #: a block that is computed, one that was read ahead, and the decoding of a third
 BLOCKS_IN_FLIGHT = 4
 #: a task below this is not worth the scheduler's time
-TASK_BYTES = 32 << 20
+TASK_BYTES = 128 << 20
 
 
 @dataclass(frozen=True)

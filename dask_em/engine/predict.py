@@ -16,7 +16,6 @@ from dask_em.core.records import Array
 from dask_em.engine.limits import one_blas_thread
 from dask_em.engine.monitor import Monitor
 from dask_em.engine.plan import Plan
-from dask_em.engine.reduce import fold
 from dask_em.engine.runner import choose_runner
 from dask_em.engine.source import Chunk, Partition, Region, Source
 from dask_em.engine.stream import Tally, read_ahead
@@ -206,19 +205,11 @@ def write(
     return tally or Tally()
 
 
-def _write_leaves(
-    leaves: list[Partition], writing: _Writing, stopped: Callable[[], bool]
-) -> Tally | None:
-    return fold(_write_leaf(leaf, writing, stopped) for leaf in leaves)
-
-
-def _write_leaf(leaf: Partition, writing: _Writing, stopped: Callable[[], bool]) -> Tally | None:
-    if not leaf.chunks:
-        return None
+def _write_leaves(leaves: list[Partition], writing: _Writing, stopped: Callable[[], bool]) -> Tally:
     total = Tally()
-    for chunk in read_ahead(leaf):
+    for chunk in read_ahead(leaves):
         if stopped():
-            break
+            raise InterruptedError("the pass was stopped")
         assert chunk.region is not None
         for prediction, output in writing.outputs:
             output.write(chunk.region, prediction.answer_in_shape(chunk))

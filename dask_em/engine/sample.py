@@ -13,9 +13,8 @@ import numpy as np
 
 from dask_em.core.block import Block
 from dask_em.core.records import Array
-from dask_em.engine.reduce import fold
 from dask_em.engine.source import Partition, Schema
-from dask_em.engine.stream import Piece, Reading, Tally, stream
+from dask_em.engine.stream import Piece, Reading, Tally, fold_leaves
 from dask_em.errors import DataError
 
 __all__ = ["Sampling", "Survey", "survey_leaves"]
@@ -23,6 +22,8 @@ __all__ = ["Sampling", "Survey", "survey_leaves"]
 #: bytes of a sample, and its rows: enough for starts, light on the client
 SAMPLE_BYTES = 32 << 20
 SAMPLE_ROWS = 1 << 17
+#: values whose squares, and sums of squares, a float can hold
+LARGEST = 1e150
 
 
 @dataclass(frozen=True)
@@ -112,17 +113,8 @@ def survey_leaves(
     leaves: list[Partition], sampling: Sampling, stopped: Callable[[], bool]
 ) -> Survey | None:
     """The survey of a task's leaves; None if they are empty."""
-    return fold(_leaf(leaf, sampling, stopped) for leaf in leaves)
-
-
-def _leaf(leaf: Partition, sampling: Sampling, stopped: Callable[[], bool]) -> Survey | None:
-    total: Survey | None = None
-    for piece in stream(leaf, sampling.reading):
-        if stopped():
-            break
-        part = _survey(piece, sampling)
-        total = part if total is None else total + part
-    return total
+    reading = sampling.reading
+    return fold_leaves(leaves, reading, lambda piece: _survey(piece, sampling), stopped)
 
 
 def _survey(piece: Piece, sampling: Sampling) -> Survey:
@@ -160,6 +152,12 @@ def checked(survey: Survey | None, schema: Schema) -> Survey:
         raise DataError(
             f"{schema.describe} has no row to fit"
             + (f": all {dropped} rows hold NaN and were dropped" if dropped else "")
+        )
+    largest = float(max(-survey.low.min(), survey.high.max()))
+    if largest > LARGEST:
+        raise DataError(
+            f"{schema.describe} holds values up to {largest:g}, too large to be squared; rescale "
+            f"the features to below {LARGEST:g}"
         )
     if not survey.mass > 0:
         raise DataError(f"all weights of {schema.describe} are zero; one must be positive")

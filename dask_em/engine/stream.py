@@ -1,9 +1,9 @@
-"""Blocks of a partition, one at a time: the next is read while the current one is computed."""
+"""Blocks of a task's leaves, one at a time: the next is read while the current one is computed."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -12,12 +12,14 @@ import numpy as np
 
 from dask_em.core.block import Block, Missing
 from dask_em.core.records import Additive, Array
+from dask_em.engine.reduce import Addable, fold
 from dask_em.engine.source import Chunk, Partition, Reader, Schema
 from dask_em.errors import ChunkError, InputError
 
-__all__ = ["Piece", "Reading", "Tally", "read_ahead", "stream"]
+__all__ = ["Piece", "Reading", "Tally", "fold_leaves", "read_ahead", "stream"]
 
-T = TypeVar("T")
+Item = TypeVar("Item")
+T = TypeVar("T", bound=Addable)
 
 #: small chunks are gathered until a block has this many bytes
 BLOCK_BYTES = 8 << 20
@@ -71,31 +73,70 @@ class Piece:
     tally: Tally
 
 
-def stream(partition: Partition, reading: Reading) -> Iterator[Piece]:
-    """The partition's rows in order. An empty partition yields nothing.
+def fold_leaves(
+    leaves: Sequence[Partition],
+    reading: Reading,
+    part: Callable[[Piece], T],
+    stopped: Callable[[], bool],
+) -> T | None:
+    """The merged parts of all pieces of a task's leaves; None if they are empty.
+
+    Within a leaf parts are added in order, and leaves are merged by `fold`.
 
     Raises
     ------
     ChunkError, DataError
         As the policies on bad chunks and missing values say.
+    InterruptedError
+        When `stopped` says so.
     """
-    pieces = _gather(_chunks(partition, reading))
-    return pieces if partition.resident else _ahead(pieces)
+
+    def totals() -> Iterator[T | None]:
+        total: T | None = None
+        for piece in stream(leaves, reading):
+            if stopped():
+                raise InterruptedError("the pass was stopped")
+            if piece is None:
+                yield total
+                total = None
+            else:
+                found = part(piece)
+                total = found if total is None else total + found
+
+    return fold(totals())
 
 
-def read_ahead(partition: Partition) -> Iterator[Chunk]:
-    """The partition's chunks as they are stored, the next being read meanwhile."""
-    reader = partition.open()
-    chunks = map(reader, partition.chunks)
-    return chunks if partition.resident else _ahead(chunks)
+def stream(leaves: Sequence[Partition], reading: Reading) -> Iterator[Piece | None]:
+    """The rows of leaves in order; None ends a leaf. An empty leaf has no piece."""
+
+    def pieces() -> Iterator[Piece | None]:
+        for leaf in leaves:
+            yield from _gather(_chunks(leaf, reading))
+            yield None
+
+    return pieces() if _resident(leaves) else _ahead(pieces())
 
 
-def _chunks(partition: Partition, reading: Reading) -> Iterator[Piece]:
-    if not partition.chunks:
-        return
-    reader = partition.open()
-    for index in partition.chunks:
-        yield _read(reader, index, reading)
+def read_ahead(leaves: Sequence[Partition]) -> Iterator[Chunk]:
+    """The chunks of leaves as they are stored, the next being read meanwhile."""
+
+    def chunks() -> Iterator[Chunk]:
+        for leaf in leaves:
+            if leaf.chunks:
+                yield from map(leaf.open(), leaf.chunks)
+
+    return chunks() if _resident(leaves) else _ahead(chunks())
+
+
+def _resident(leaves: Sequence[Partition]) -> bool:
+    return all(leaf.resident for leaf in leaves)
+
+
+def _chunks(leaf: Partition, reading: Reading) -> Iterator[Piece]:
+    if leaf.chunks:
+        reader = leaf.open()
+        for index in leaf.chunks:
+            yield _read(reader, index, reading)
 
 
 def _read(reader: Reader, index: int, reading: Reading) -> Piece:
@@ -153,11 +194,12 @@ def _joined(pieces: list[Piece]) -> Piece:
     )
 
 
-def _ahead(items: Iterator[T]) -> Iterator[T]:
+def _ahead(items: Iterator[Item]) -> Iterator[Item]:
     """Make each item in a second thread while the caller works on the one before."""
+    end = object()
     with ThreadPoolExecutor(1, thread_name_prefix="em-read") as reader:
-        coming = reader.submit(next, items, None)
-        while (item := coming.result()) is not None:
-            coming = reader.submit(next, items, None)
-            yield item
+        coming = reader.submit(next, items, end)
+        while (item := coming.result()) is not end:
+            coming = reader.submit(next, items, end)
+            yield item  # type: ignore[misc]
             del item

@@ -8,7 +8,7 @@ products around a softmax are then the whole E-step, see `LiftedKernel`.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -16,6 +16,7 @@ import numpy as np
 from dask_em.core.block import Block
 from dask_em.core.model import Repair
 from dask_em.core.records import Additive, Array, Record
+from dask_em.errors import InputError
 
 __all__ = ["Emission", "ExponentialFamily", "Kernel", "LiftedKernel", "LiftedSums", "log_weights"]
 
@@ -135,9 +136,10 @@ class LiftedKernel(Kernel[LiftedSums]):
 
 @dataclass(frozen=True)
 class ExponentialFamily(Emission[C, LiftedSums], ABC):
-    """An emission that is told by four formulas; enough for most families.
+    """An emission that is told by three formulas: `lift`, `natural` and `from_sums`.
 
-    A new family gives `lift`, `natural`, `from_sums`, `to_sample`; the kernel is `LiftedKernel`.
+    The arrays of its components have k as their first axis. `move` leaves components as they are,
+    and `sample` refuses, unless a family says how.
     """
 
     @abstractmethod
@@ -170,6 +172,25 @@ class ExponentialFamily(Emission[C, LiftedSums], ABC):
 
     def estimate(self, counts: Array, sums: LiftedSums) -> tuple[C, tuple[Repair, ...]]:
         return self.from_sums(sums.lifted), ()
+
+    def select(self, components: C, which: Array) -> C:
+        return replace(components, **{name: one[which] for name, one in _arrays(components)})
+
+    def move(self, components: C, which: Array, rows: Array) -> C:
+        return components
+
+    def sample(self, components: C, component: int, n_rows: int, rng: np.random.Generator) -> Array:
+        raise InputError(
+            f"{type(self).__name__} does not say how rows are drawn; give it a method sample"
+        )
+
+    def n_free_parameters(self, components: C) -> int:
+        return sum(one.size for _, one in _arrays(components))
+
+
+def _arrays(components: Record) -> list[tuple[str, Array]]:
+    every = [(one.name, getattr(components, one.name)) for one in fields(components)]
+    return [(name, value) for name, value in every if isinstance(value, np.ndarray)]
 
 
 def log_weights(weights: Array) -> Array:

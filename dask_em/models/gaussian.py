@@ -167,10 +167,16 @@ class Gaussian(Emission[Gaussians, Moments]):
     def _floored(self, covariances: Array) -> tuple[Array, tuple[Repair, ...]]:
         covariances, blamed = self.structure.floored(covariances, self.floor)
         if blamed and not self.repair:
-            worst = ", ".join(f"component {k} (feature {f})" for k, f in blamed.items())
+            worst = ", ".join(
+                f"{'all components' if self.structure.shared else f'component {k}'} (feature {f})"
+                for k, f in blamed.items()
+            )
             raise DegenerateError(f"{ILL_DEFINED} Collapsed: {worst}.")
         action = f"eigenvalues raised to {self.floor:g} of the variance of the data"
-        return covariances, tuple(Repair("singular", k, f, action) for k, f in blamed.items())
+        return covariances, tuple(
+            Repair("singular", None if self.structure.shared else k, f, action)
+            for k, f in blamed.items()
+        )
 
     def select(self, components: Gaussians, which: Array) -> Gaussians:
         covariances = components.covariances

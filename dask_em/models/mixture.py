@@ -150,7 +150,12 @@ class Mixture(Model[MixtureParameters, MixtureStatistics]):
 
     def reseed(self, parameters: MixtureParameters, sample: Block) -> MixtureParameters:
         """Move empty and duplicate components to the rows that the mixture explains worst."""
-        which = sorted({r.component for r in parameters.repaired if r.kind != "singular"})
+        if self.degenerate != "repair":
+            return parameters
+        useless = {r.component for r in parameters.repaired if r.kind != "singular"}
+        which = sorted(component for component in useless if component is not None)
+        if sample.weights is not None:
+            sample = sample.take(sample.weights > 0)
         if not which or len(which) >= parameters.k or len(sample) < len(which):
             return parameters
         _, log_density = self.posterior(sample, parameters)
@@ -217,7 +222,10 @@ def _useless(kind: str, component: int, policy: str) -> Repair:
 
 
 def _complaint(repairs: tuple[Repair, ...]) -> str:
-    found = ", ".join(f"component {repair.component} is {repair.kind}" for repair in repairs)
+    found = ", ".join(
+        f"{'the covariance' if r.component is None else f'component {r.component}'} is {r.kind}"
+        for r in repairs
+    )
     return (
         f'{found}; use fewer components, another start, or degenerate="repair" or "drop" '
         'instead of degenerate="raise"'

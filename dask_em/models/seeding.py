@@ -158,6 +158,8 @@ def whitened(sample: Block) -> Array:
     weighted = rows if sample.weights is None else rows * sample.weights[:, None]
     values, vectors = np.linalg.eigh(weighted.T @ rows / sample.mass)
     kept = values > 1e-10 * max(values[-1], np.finfo(float).tiny)
+    if not kept.any():  # all rows are the same
+        return np.zeros((len(rows), 1))
     return np.asarray(rows @ (vectors[:, kept] / np.sqrt(values[kept])))
 
 
