@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from sklearn import mixture as sklearn_mixture
 from sklearn.base import BaseEstimator, DensityMixin
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from dask_em.core.block import Missing
 from dask_em.core.records import Array
-from dask_em.core.stopping import Outcome, Stopping
-from dask_em.engine.fit import Fitted, fit, score
-from dask_em.engine.monitor import Monitor, PassRecord
+from dask_em.engine.fit import score
+from dask_em.engine.monitor import Monitor
 from dask_em.engine.predict import Label, LogDensity, Prediction, Probability, Query, lazily, now
 from dask_em.engine.source import Source
-from dask_em.estimators.given import checked_start
+from dask_em.estimators.fitting import keep, run, warn
 from dask_em.estimators.interchange import take_fitted, to_sklearn
 from dask_em.estimators.rows import Selection, check_enough_rows, open_rows
 from dask_em.estimators.verbose import Verbose
@@ -33,12 +30,9 @@ from dask_em.models.seeding import STARTS
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = ["GaussianMixture"]
+    from dask_em.engine.stream import Tally
 
-NOT_CONVERGED = (
-    "Best performing initialization did not converge. Try different init parameters, or increase "
-    "max_iter, tol, or check for degenerate data."
-)
+__all__ = ["GaussianMixture"]
 
 
 class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
@@ -194,64 +188,11 @@ class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
         selection = Selection(features, sample_dims, storage_options)
         source = open_rows(self, X, sample_weight, selection, reset=True)
         check_enough_rows(source, self.n_components)
-        fitted = self._fitted(source, client, monitor or Verbose.of(self))
+        fitted = run(self, source, client, monitor or Verbose.of(self))
         self._selection = selection
-        self._keep(fitted, np.dtype(source.schema.dtype))
-        self._warn(fitted)
+        keep(self, fitted, np.dtype(source.schema.dtype))
+        warn(self, fitted)
         return self
-
-    def _fitted(
-        self, source: Source, client: Client | None, monitor: Monitor
-    ) -> Fitted[MixtureParameters]:
-        continued = self.warm_start and hasattr(self, "converged_")
-        otherwise = STARTS[self.init_params]
-        start, given = checked_start(self, otherwise, source.schema.n_features)
-        structure = STRUCTURES[self.covariance_type]
-        emission = Gaussian(structure, self.reg_covar, repair=self.degenerate != "raise")
-        chance = check_random_state(self.random_state)
-        return fit(
-            Mixture(emission, self.n_components, given, self.degenerate),
-            source,
-            client=client,
-            start=self._parameters if continued else start,
-            stopping=Stopping(self.tol, self.max_iter),
-            previous=self.lower_bound_ if continued else -float("inf"),
-            n_init=self.n_init,
-            rng=np.random.default_rng(chance.randint(2**31 - 1, size=4)),
-            missing=self.missing,
-            on_bad_chunk=self.on_bad_chunk,
-            monitor=monitor,
-        )
-
-    def _keep(self, fitted: Fitted[MixtureParameters], dtype: np.dtype) -> None:
-        components: Any = fitted.parameters.components
-        structure = components.structure
-        self.weights_ = fitted.parameters.weights.astype(dtype)
-        self.means_ = components.means.astype(dtype)
-        self.covariances_ = components.covariances.astype(dtype)
-        self.precisions_cholesky_ = components.factors.astype(dtype)
-        self.precisions_ = structure.precisions(components.factors).astype(dtype)
-        self.converged_ = fitted.converged
-        self.outcome_ = fitted.outcome
-        self.lower_bound_ = fitted.objective
-        self.lower_bounds_ = fitted.objectives
-        self.n_iter_ = len(fitted.objectives)
-        self.history_: list[PassRecord] = list(fitted.history)
-
-    def _warn(self, fitted: Fitted[MixtureParameters]) -> None:
-        """Say once, at the end, what the user should know."""
-        if fitted.outcome is Outcome.DESCENDED:
-            warnings.warn(fitted.outcome.advice, ConvergenceWarning, stacklevel=3)
-        elif not fitted.converged and self.max_iter > 0:
-            warnings.warn(NOT_CONVERGED, ConvergenceWarning, stacklevel=3)
-        skipped = fitted.history[-1].bad_chunks if fitted.history else 0
-        if skipped:
-            warnings.warn(
-                f"{skipped} chunks could not be read and were skipped in every pass; the model "
-                "knows nothing of their rows",
-                UserWarning,
-                stacklevel=3,
-            )
 
     def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None, **options: Any) -> Any:
         """`fit`, then `predict` of the same rows."""
@@ -315,6 +256,55 @@ class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
             client=client,
             missing=self.missing,
             on_bad_chunk=self.on_bad_chunk,
+        )
+
+    def write_predictions(
+        self,
+        X: Any,
+        url: Any,
+        *,
+        probabilities: Any = None,
+        log_density: Any = None,
+        overwrite: bool = False,
+        output_options: Mapping[str, Any] | None = None,
+        client: Client | None = None,
+        monitor: Monitor | None = None,
+        **selection: Any,
+    ) -> Tally:
+        """Write the label of every row to a Zarr store, region by region, reading once.
+
+        Parameters
+        ----------
+        X : array (..., d), dask array, path, URL, Zarr array or group, or Source
+            The rows.
+        url : str or path
+            Of the Zarr group to be made; its array ``label`` has the shape of the samples.
+        probabilities, log_density : str or path, optional
+            Of further groups, for what `predict_proba` and `score_samples` give.
+        overwrite : bool
+            Whether outputs that are there are replaced.
+        output_options : mapping, optional
+            What fsspec needs to open the URLs that are written.
+        client, monitor
+            As in `fit`.
+        **selection
+            ``features``, ``sample_dims`` and ``storage_options``, those of `fit` unless given.
+
+        Returns
+        -------
+        Tally
+            Rows and bytes that were read.
+        """
+        from dask_em.estimators.writing import Wanted, write_predictions
+
+        return write_predictions(
+            self,
+            self._opened(X, None, selection),
+            Wanted(url, probabilities, log_density),
+            overwrite=overwrite,
+            output_options=output_options,
+            client=client,
+            monitor=monitor,
         )
 
     def _opened(self, X: Any, sample_weight: Any, selection: dict[str, Any]) -> Source:

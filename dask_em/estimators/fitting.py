@@ -1,0 +1,92 @@
+"""What happens between an estimator's `fit` and the engine's."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+
+from dask_em.core.stopping import Outcome, Stopping
+from dask_em.engine.fit import Fitted, fit
+from dask_em.engine.monitor import Monitor
+from dask_em.engine.source import Source
+from dask_em.estimators.given import checked_start
+from dask_em.models.covariance import STRUCTURES
+from dask_em.models.gaussian import Gaussian
+from dask_em.models.mixture import Mixture, MixtureParameters
+from dask_em.models.seeding import STARTS
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+__all__ = ["keep", "run", "warn"]
+
+#: scikit-learn's words
+NOT_CONVERGED = (
+    "Best performing initialization did not converge. Try different init parameters, or increase "
+    "max_iter, tol, or check for degenerate data."
+)
+
+
+def run(
+    estimator: Any, source: Source, client: Client | None, monitor: Monitor
+) -> Fitted[MixtureParameters]:
+    """Fit the mixture that an estimator's parameters describe."""
+    continued = estimator.warm_start and hasattr(estimator, "converged_")
+    otherwise = STARTS[estimator.init_params]
+    start, given = checked_start(estimator, otherwise, source.schema.n_features)
+    structure = STRUCTURES[estimator.covariance_type]
+    emission = Gaussian(structure, estimator.reg_covar, repair=estimator.degenerate != "raise")
+    chance = check_random_state(estimator.random_state)
+    return fit(
+        Mixture(emission, estimator.n_components, given, estimator.degenerate),
+        source,
+        client=client,
+        start=estimator._parameters if continued else start,
+        stopping=Stopping(estimator.tol, estimator.max_iter),
+        previous=estimator.lower_bound_ if continued else -float("inf"),
+        n_init=estimator.n_init,
+        rng=np.random.default_rng(chance.randint(2**31 - 1, size=4)),
+        missing=estimator.missing,
+        on_bad_chunk=estimator.on_bad_chunk,
+        monitor=monitor,
+    )
+
+
+def keep(estimator: Any, fitted: Fitted[MixtureParameters], dtype: np.dtype) -> None:
+    """Set the fitted attributes, arrays in the dtype of the rows."""
+    components: Any = fitted.parameters.components
+    structure = components.structure
+    estimator.weights_ = fitted.parameters.weights.astype(dtype)
+    estimator.means_ = components.means.astype(dtype)
+    estimator.covariances_ = components.covariances.astype(dtype)
+    estimator.precisions_cholesky_ = components.factors.astype(dtype)
+    estimator.precisions_ = structure.precisions(components.factors).astype(dtype)
+    estimator.converged_ = fitted.converged
+    estimator.outcome_ = fitted.outcome
+    estimator.lower_bound_ = fitted.objective
+    estimator.lower_bounds_ = fitted.objectives
+    estimator.n_iter_ = len(fitted.objectives)
+    estimator.history_ = list(fitted.history)
+
+
+def warn(estimator: Any, fitted: Fitted[MixtureParameters]) -> None:
+    """Say once, at the end, what the user should know."""
+    if fitted.outcome is Outcome.DESCENDED:
+        _warn(fitted.outcome.advice, ConvergenceWarning)
+    elif not fitted.converged and estimator.max_iter > 0:
+        _warn(NOT_CONVERGED, ConvergenceWarning)
+    skipped = fitted.history[-1].bad_chunks if fitted.history else 0
+    if skipped:
+        _warn(
+            f"{skipped} chunks could not be read and were skipped in every pass; the model knows "
+            "nothing of their rows",
+            UserWarning,
+        )
+
+
+def _warn(text: str, category: type[Warning]) -> None:
+    warnings.warn(text, category, stacklevel=4)  # where the user called fit
