@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
@@ -146,7 +146,7 @@ def _run(
     """EM from one start until it is told to stop."""
     if stopping.max_iter == 0:
         return Fitted(start, -float("inf"), history, Outcome.ITERATION_LIMIT)
-    mending = _Mending(passes.model, sample)
+    mending = _Mending(passes.model, sample, start)
     records: list[PassRecord] = []
 
     def e_step(parameters: P) -> S:
@@ -162,6 +162,8 @@ def _run(
         outcome = stopping.judge(previous, iterate.objective, len(records), mending.monotone)
         previous = iterate.objective
     parameters = passes.model.maximize(iterate.statistics)
+    # no pass follows the last M-step, so what it repaired goes with the last pass
+    records[-1] = replace(records[-1], repairs=records[-1].repairs + mending.found(parameters))
     return Fitted(parameters, iterate.objective, (*history, *records), outcome)
 
 
@@ -171,10 +173,16 @@ class _Mending(Generic[P, S]):
     The model's own M-step sees statistics only; the sample is what a fit adds.
     """
 
-    def __init__(self, model: Model[P, S], sample: Block | None) -> None:
+    def __init__(self, model: Model[P, S], sample: Block | None, start: P) -> None:
         self.model, self.sample = model, sample
         self.reseeds = 0
-        self.repairs: tuple[Repair, ...] = ()
+        self.repairs = self.found(start)
+
+    def found(self, parameters: P) -> tuple[Repair, ...]:
+        """What the model had to repair to get these parameters."""
+        if isinstance(self.model, SupportsRepair):
+            return self.model.repairs(parameters)
+        return ()
 
     @property
     def monotone(self) -> bool:
@@ -185,15 +193,13 @@ class _Mending(Generic[P, S]):
 
     def maximize(self, statistics: S) -> P:
         parameters = self.model.maximize(statistics)
-        if not isinstance(self.model, SupportsRepair):
-            return parameters
-        self.repairs = self.model.repairs(parameters)
+        self.repairs = self.found(parameters)
         useless = [repair for repair in self.repairs if repair.kind != "singular"]
         if not useless or self.sample is None or self.reseeds >= MOST_RESEEDS:
             return parameters
         self.reseeds += 1
-        moved: Any = self.model.reseed(parameters, self.sample)
-        return moved  # type: ignore[no-any-return]
+        moved: Any = self.model
+        return moved.reseed(parameters, self.sample)  # type: ignore[no-any-return]
 
 
 def score(

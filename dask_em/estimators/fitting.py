@@ -9,20 +9,21 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
+from dask_em.core.records import Array
 from dask_em.core.stopping import Outcome, Stopping
 from dask_em.engine.fit import Fitted, fit
 from dask_em.engine.monitor import Monitor
 from dask_em.engine.source import Source
 from dask_em.estimators.given import checked_start
 from dask_em.models.covariance import STRUCTURES
-from dask_em.models.gaussian import Gaussian
+from dask_em.models.gaussian import Gaussian, Gaussians
 from dask_em.models.mixture import Mixture, MixtureParameters
 from dask_em.models.seeding import STARTS
 
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = ["keep", "run", "warn"]
+__all__ = ["keep", "parameters_of", "run", "set_arrays", "warn"]
 
 #: scikit-learn's words
 NOT_CONVERGED = (
@@ -58,19 +59,51 @@ def run(
 
 def keep(estimator: Any, fitted: Fitted[MixtureParameters], dtype: np.dtype) -> None:
     """Set the fitted attributes, arrays in the dtype of the rows."""
-    components: Any = fitted.parameters.components
-    structure = components.structure
-    estimator.weights_ = fitted.parameters.weights.astype(dtype)
-    estimator.means_ = components.means.astype(dtype)
-    estimator.covariances_ = components.covariances.astype(dtype)
-    estimator.precisions_cholesky_ = components.factors.astype(dtype)
-    estimator.precisions_ = structure.precisions(components.factors).astype(dtype)
+    set_arrays(estimator, fitted.parameters, dtype)
     estimator.converged_ = fitted.converged
     estimator.outcome_ = fitted.outcome
     estimator.lower_bound_ = fitted.objective
     estimator.lower_bounds_ = fitted.objectives
     estimator.n_iter_ = len(fitted.objectives)
     estimator.history_ = list(fitted.history)
+
+
+def set_arrays(estimator: Any, parameters: MixtureParameters, dtype: np.dtype) -> None:
+    """Show parameters as scikit-learn's attributes."""
+    for name, array in _arrays(parameters).items():
+        setattr(estimator, name, array.astype(dtype))
+    estimator._exact = parameters
+
+
+def parameters_of(estimator: Any) -> MixtureParameters:
+    """The mixture that an estimator's attributes show.
+
+    Attributes of float32 rows are rounded, which can cost a covariance its positive eigenvalues; so
+    the exact parameters are used as long as the attributes are theirs.
+    """
+    exact: MixtureParameters | None = getattr(estimator, "_exact", None)
+    if exact is not None and all(
+        np.array_equal(getattr(estimator, name), array.astype(estimator.means_.dtype))
+        for name, array in _arrays(exact).items()
+    ):
+        return exact
+    components = Gaussians.of_factors(
+        np.asarray(estimator.means_, np.float64),
+        np.asarray(estimator.precisions_cholesky_, np.float64),
+        STRUCTURES[estimator.covariance_type],
+    )
+    return MixtureParameters(np.asarray(estimator.weights_, np.float64), components)
+
+
+def _arrays(parameters: MixtureParameters) -> dict[str, Array]:
+    components: Any = parameters.components
+    return {
+        "weights_": parameters.weights,
+        "means_": components.means,
+        "covariances_": components.covariances,
+        "precisions_cholesky_": components.factors,
+        "precisions_": components.structure.precisions(components.factors),
+    }
 
 
 def warn(estimator: Any, fitted: Fitted[MixtureParameters]) -> None:

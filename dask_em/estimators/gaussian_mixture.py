@@ -18,12 +18,12 @@ from dask_em.engine.fit import score
 from dask_em.engine.monitor import Monitor
 from dask_em.engine.predict import Label, LogDensity, Prediction, Probability, Query, lazily, now
 from dask_em.engine.source import Source
-from dask_em.estimators.fitting import keep, run, warn
+from dask_em.estimators.fitting import keep, parameters_of, run, warn
 from dask_em.estimators.interchange import take_fitted, to_sklearn
 from dask_em.estimators.rows import Selection, check_enough_rows, open_rows
 from dask_em.estimators.verbose import Verbose
 from dask_em.models.covariance import STRUCTURES
-from dask_em.models.gaussian import Gaussian, Gaussians
+from dask_em.models.gaussian import Gaussian
 from dask_em.models.mixture import POLICIES, Mixture, MixtureParameters
 from dask_em.models.seeding import STARTS
 
@@ -340,14 +340,7 @@ class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
 
     @property
     def _parameters(self) -> MixtureParameters:
-        """The fitted attributes as parameters: they alone are the model."""
-        structure = STRUCTURES[self.covariance_type]
-        components = Gaussians(
-            np.asarray(self.means_, np.float64),
-            np.asarray(self.covariances_, np.float64),
-            structure,
-        )
-        return MixtureParameters(np.asarray(self.weights_, np.float64), components)
+        return parameters_of(self)
 
     def _n_parameters(self) -> int:
         return self._model.n_free_parameters(self._parameters)

@@ -13,9 +13,10 @@ from dask_em.core.records import Array, Record
 from dask_em.core.stopping import Outcome
 from dask_em.engine.monitor import PassRecord
 from dask_em.errors import ArchiveError
+from dask_em.estimators.fitting import set_arrays
 from dask_em.estimators.gaussian_mixture import GaussianMixture
-from dask_em.estimators.interchange import SHARED
 from dask_em.estimators.rows import Selection
+from dask_em.models.mixture import MixtureParameters
 
 __all__ = ["SavedMixture", "load", "save"]
 
@@ -24,11 +25,7 @@ __all__ = ["SavedMixture", "load", "save"]
 class SavedMixture(Record):
     """The arrays of a fitted GaussianMixture."""
 
-    weights: Array  # (k,)
-    means: Array  # (k, d)
-    covariances: Array  # in the shape of the structure
-    precisions: Array
-    precisions_cholesky: Array
+    parameters: MixtureParameters
     weights_init: Array | None
     means_init: Array | None
     precisions_init: Array | None
@@ -50,10 +47,9 @@ def save(
     ArchiveError
         If something is there already and `overwrite` is not set, or it cannot be written.
     """
-    fitted: dict[str, Any] = {name: getattr(estimator, f"{name}_") for name in _ARRAYS}
     given: dict[str, Any] = {name: _optional(getattr(estimator, name)) for name in _GIVEN}
     record = SavedMixture(
-        **fitted,
+        parameters=estimator._parameters,
         **given,
         lower_bounds=tuple(float(bound) for bound in estimator.lower_bounds_),
         history=tuple(estimator.history_),
@@ -61,6 +57,7 @@ def save(
     facts = {
         "estimator": "GaussianMixture",
         "params": _params(estimator),
+        "dtype": str(np.dtype(estimator.means_.dtype)),
         "converged": bool(estimator.converged_),
         "n_iter": int(estimator.n_iter_),
         "lower_bound": float(estimator.lower_bound_),
@@ -96,8 +93,7 @@ def load(url: Any, storage_options: Mapping[str, Any] | None = None) -> Gaussian
         )
     given = {name: getattr(record, name) for name in _GIVEN}
     estimator = GaussianMixture(**facts["params"], **given)
-    for name in _ARRAYS:
-        setattr(estimator, f"{name}_", getattr(record, name))
+    set_arrays(estimator, record.parameters, np.dtype(facts["dtype"]))
     estimator.lower_bounds_ = list(record.lower_bounds)
     estimator.history_ = list(record.history)
     estimator.converged_, estimator.n_iter_ = facts["converged"], facts["n_iter"]
@@ -109,7 +105,6 @@ def load(url: Any, storage_options: Mapping[str, Any] | None = None) -> Gaussian
     return estimator
 
 
-_ARRAYS = tuple(name[:-1] for name in SHARED[:5])
 _GIVEN = ("weights_init", "means_init", "precisions_init")
 
 

@@ -81,7 +81,6 @@ def _is_zarr(data: Any) -> bool:
 
 
 def _in_memory(estimator: Any, data: Any, reset: bool) -> Array:
-    finite = True if estimator.missing == "error" else "allow-nan"
     if getattr(data, "ndim", 2) > 2:
         _check_count(estimator, np.shape(data)[-1], reset)
         return np.asarray(data)
@@ -90,7 +89,7 @@ def _in_memory(estimator: Any, data: Any, reset: bool) -> Array:
         data,
         reset=reset,
         dtype=[np.float64, np.float32],
-        ensure_all_finite=finite,
+        ensure_all_finite=False,  # the first pass looks, and names the policy
         ensure_min_samples=2 if reset else 1,
     )
     return values

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -39,6 +39,13 @@ class Gaussians(Record):
     covariances: Array  # full (k, d, d), tied (d, d), diagonal (k, d), spherical (k,)
     structure: Structure = field(default_factory=Full)
     frame: Frame | None = None  # where sums are taken; None: from the components themselves
+
+    @classmethod
+    def of_factors(cls, means: Array, factors: Array, structure: Structure) -> Self:
+        """Components whose precisions have given factors U, as scikit-learn keeps them."""
+        made = cls(means, structure.covariances(factors), structure)
+        made.__dict__["factors"] = factors  # the cached property: not to be computed back
+        return made
 
     @cached_property
     def factors(self) -> Array:

@@ -1,7 +1,9 @@
 """Starts of a mixture, made on a sample in memory.
 
 Centres are sought in whitened coordinates: on the raw ones, features of large variance drown the
-others and k-means cuts elongated clusters across.
+others and k-means cuts elongated clusters across. Whitening, in turn, drowns few directions that
+tell clusters apart in many that are noise; so k-means also looks at coordinates that are scaled
+only, and the likelihood decides.
 """
 
 from __future__ import annotations
@@ -34,19 +36,27 @@ class Start(Record, ABC):
     name: ClassVar[str]
 
     @abstractmethod
-    def shares(self, sample: Block, k: int, rng: Generator) -> Array:
-        """Responsibilities (k, n) that sum to 1 over the components."""
+    def divisions(self, sample: Block, k: int, rng: Generator) -> list[Array]:
+        """One or more candidates: responsibilities (k, n) that sum to 1 over the components."""
 
     def parameters(self, mixture: Mixture, sample: Block, rng: Generator) -> MixtureParameters:
-        """Parameters that maximize the likelihood under `shares`."""
+        """Parameters that maximize the likelihood under a division; those of the likeliest one."""
         sample = _usable(sample, mixture.n_components, rng)
-        shares = self.shares(sample, mixture.n_components, rng)
+        candidates = [
+            self._estimate(mixture, sample, shares)
+            for shares in self.divisions(sample, mixture.n_components, rng)
+        ]
+        if len(candidates) == 1:
+            return candidates[0]
+        return max(candidates, key=lambda found: mixture.expect(sample, found).log_likelihood)
+
+    def _estimate(self, mixture: Mixture, sample: Block, shares: Array) -> MixtureParameters:
         if sample.weights is not None:
             shares = shares * sample.weights
         counts, sums = mixture.emission.summarize(sample, shares)
-        components, _ = mixture.emission.estimate(counts, sums)
+        components, repairs = mixture.emission.estimate(counts, sums)
         counts = counts + 10 * np.finfo(float).eps
-        return MixtureParameters(counts / counts.sum(), components)
+        return MixtureParameters(counts / counts.sum(), components, repairs)
 
 
 @dataclass(frozen=True)
@@ -55,27 +65,29 @@ class KMeans(Start):
 
     name = "kmeans"
 
-    def shares(self, sample: Block, k: int, rng: Generator) -> Array:
+    def divisions(self, sample: Block, k: int, rng: Generator) -> list[Array]:
         from sklearn.cluster import KMeans as Clusters
         from threadpoolctl import threadpool_limits
 
+        found = []
         # with several threads k-means adds up in order of arrival, and its last bits vary
         with threadpool_limits(1):
-            clusters = Clusters(k, n_init=1, random_state=_seed(rng)).fit(
-                whitened(sample), sample_weight=sample.weights
-            )
-        return _one_hot(clusters.labels_, k)
+            for rows in (whitened(sample), standardized(sample))[: min(k, sample.n_features, 2)]:
+                clusters = Clusters(k, n_init=1, random_state=_seed(rng))
+                clusters.fit(rows, sample_weight=sample.weights)
+                found.append(_one_hot(clusters.labels_, k))
+        return found
 
 
 @dataclass(frozen=True)
 class _Centres(Start, ABC):
     """Every row goes to the nearest of k chosen rows."""
 
-    def shares(self, sample: Block, k: int, rng: Generator) -> Array:
+    def divisions(self, sample: Block, k: int, rng: Generator) -> list[Array]:
         rows = whitened(sample)
         centres = rows[self.choose(rows, sample.weights, k, rng)]
         distance = (centres**2).sum(axis=1) - 2 * rows @ centres.T
-        return _one_hot(np.argmin(distance, axis=1), k)
+        return [_one_hot(np.argmin(distance, axis=1), k)]
 
     @abstractmethod
     def choose(self, rows: Array, weights: Array | None, k: int, rng: Generator) -> Array:
@@ -112,9 +124,9 @@ class RandomShares(Start):
 
     name = "random"
 
-    def shares(self, sample: Block, k: int, rng: Generator) -> Array:
+    def divisions(self, sample: Block, k: int, rng: Generator) -> list[Array]:
         shares = rng.uniform(size=(k, len(sample)))
-        return np.asarray(shares / shares.sum(axis=0))
+        return [shares / shares.sum(axis=0)]
 
 
 @dataclass(frozen=True)
@@ -127,8 +139,8 @@ class Given(Start):
     means: Array | None = None  # (k, d)
     precisions: Array | None = None  # in the shape of the structure's covariances
 
-    def shares(self, sample: Block, k: int, rng: Generator) -> Array:
-        return self.otherwise.shares(sample, k, rng)
+    def divisions(self, sample: Block, k: int, rng: Generator) -> list[Array]:
+        return self.otherwise.divisions(sample, k, rng)
 
     def parameters(self, mixture: Mixture, sample: Block, rng: Generator) -> MixtureParameters:
         found = self.otherwise.parameters(mixture, sample, rng)
@@ -149,12 +161,18 @@ STARTS: dict[str, Start] = {
 }
 
 
-def whitened(sample: Block) -> Array:
-    """Rows (n, d) of unit covariance; directions without variance become zero."""
+def standardized(sample: Block) -> Array:
+    """Rows (n, d) of zero mean, each feature of unit variance; constant features are zero."""
     rows = sample.values.astype(np.float64)
     rows -= np.average(rows, axis=0, weights=sample.weights)
     spread = np.sqrt(np.average(rows**2, axis=0, weights=sample.weights))
     rows /= np.where(spread > 0, spread, 1.0)
+    return np.asarray(rows)
+
+
+def whitened(sample: Block) -> Array:
+    """Rows (n, d) of unit covariance; directions without variance are left out."""
+    rows = standardized(sample)
     weighted = rows if sample.weights is None else rows * sample.weights[:, None]
     values, vectors = np.linalg.eigh(weighted.T @ rows / sample.mass)
     kept = values > 1e-10 * max(values[-1], np.finfo(float).tiny)

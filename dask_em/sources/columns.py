@@ -46,7 +46,7 @@ class Column:
 
     @property
     def label(self) -> str:
-        return self.name or "at the root"
+        return self.name or "the array at the root"
 
     def read(self, region: Region) -> Array:
         """(n, f) values of a region of the samples."""
