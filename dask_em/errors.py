@@ -8,7 +8,7 @@
     │   ├── SchemaError                     shape, dtype, names, chunks
     │   ├── DegenerateError                 a component collapsed and the policy is "raise"
     │   └── PlanError                       the work cannot fit the memory that it is given
-    ├── SourceError (OSError)               a store cannot be found or opened
+    ├── SourceError (OSError)               a store cannot be found, opened or written
     │   └── ChunkError                      one chunk of it cannot be decoded
     ├── ArchiveError (OSError)              a model cannot be written or read
     ├── ClusterError (ConnectionError)      the scheduler cannot be reached, or was lost
@@ -59,7 +59,7 @@ class PlanError(InputError):
 
 
 class SourceError(DaskEmError, OSError):
-    """A store cannot be found or opened."""
+    """A store cannot be found, opened or written."""
 
 
 class ChunkError(SourceError):

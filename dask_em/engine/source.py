@@ -107,6 +107,10 @@ class Partition(ABC):
     def open(self) -> Reader:
         """Open the store; return what reads one of `chunks`."""
 
+    def salvage(self, index: int) -> tuple[list[Chunk], int]:
+        """What can be read of a chunk that cannot be read as a whole, and how many parts cannot."""
+        return [], 1
+
 
 class Source(ABC):
     """A place where rows live. Making one reads metadata and no rows."""

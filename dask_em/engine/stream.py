@@ -136,19 +136,27 @@ def _chunks(leaf: Partition, reading: Reading) -> Iterator[Piece]:
     if leaf.chunks:
         reader = leaf.open()
         for index in leaf.chunks:
-            yield _read(reader, index, reading)
+            yield from _read(leaf, reader, index, reading)
 
 
-def _read(reader: Reader, index: int, reading: Reading) -> Piece:
+def _read(leaf: Partition, reader: Reader, index: int, reading: Reading) -> Iterator[Piece]:
     begin = time.perf_counter()
     try:
-        chunk = reader(index)
+        chunks, bad = [reader(index)], 0
     except ChunkError:
         if reading.on_bad_chunk == "raise":
             raise
-        seconds = time.perf_counter() - begin
+        chunks, bad = leaf.salvage(index)
+    for chunk in chunks:
+        yield _piece(chunk, reading, begin)
+        begin = time.perf_counter()
+    if bad:
         nothing = Block(np.empty((0, reading.schema.n_features), reading.schema.dtype))
-        return Piece(nothing, "", None, Tally(bad_chunks=1, read_seconds=seconds))
+        seconds = time.perf_counter() - begin
+        yield Piece(nothing, "", None, Tally(bad_chunks=bad, read_seconds=seconds))
+
+
+def _piece(chunk: Chunk, reading: Reading, begin: float) -> Piece:
     whole = chunk.block
     shape = reading.schema.sample_shape
     positions = chunk.positions(shape) if reading.with_positions else None

@@ -115,8 +115,8 @@ def warn(estimator: Any, fitted: Fitted[MixtureParameters]) -> None:
     skipped = fitted.history[-1].bad_chunks if fitted.history else 0
     if skipped:
         _warn(
-            f"{skipped} chunks could not be read and were skipped in every pass; the model knows "
-            "nothing of their rows",
+            f"{skipped} {'chunk' if skipped == 1 else 'chunks'} could not be read, so the model "
+            "knows nothing of the rows there; repair the store and fit again",
             UserWarning,
         )
 

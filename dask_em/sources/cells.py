@@ -35,6 +35,7 @@ class StoredPartition(Partition):
     # reading the metadata again
     columns: tuple[Column, ...]
     grid: Grid
+    stored: Grid  # the cells of `grid` before they were joined
     weights: Column | tuple[Array, ...] | None  # stored, or in memory for each of `chunks`
     dtype: np.dtype[Any]
 
@@ -42,7 +43,19 @@ class StoredPartition(Partition):
         return self._read
 
     def _read(self, index: int) -> Chunk:
-        region = self.grid.region(index)
+        return self._part(index, self.grid.region(index))
+
+    def salvage(self, index: int) -> tuple[list[Chunk], int]:
+        found, bad = [], 0
+        for region in self.stored.within(self.grid.region(index)):
+            try:
+                found.append(self._part(index, region))
+            except ChunkError:
+                bad += 1
+        return found, bad
+
+    def _part(self, index: int, region: Region) -> Chunk:
+        """A region of a cell, or the whole of it."""
         name = _chunk_name(self.columns, region)
         rows = self._rows(region)
         return Chunk(index, name, Block(rows, self._weigh(index, region, name)), region)
@@ -65,7 +78,12 @@ class StoredPartition(Partition):
         if isinstance(self.weights, Column):
             part = _read(self.weights, region)
             return as_weights(part, len(part), name)
-        return self.weights[self.chunks.index(index)].reshape(-1)
+        corner = self.grid.region(index)
+        inside = tuple(
+            slice(part.start - cell.start, part.stop - cell.start)
+            for part, cell in zip(region, corner, strict=True)
+        )
+        return self.weights[self.chunks.index(index)][inside].reshape(-1)
 
 
 def _read(column: Column, region: Region) -> Array:

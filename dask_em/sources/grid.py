@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import accumulate
+from itertools import accumulate, product
 from math import lcm, prod
 
 from dask_em.engine.source import Region
@@ -54,8 +55,8 @@ class Grid:
     def lengths(self) -> tuple[tuple[int, ...], ...]:
         """The lengths of the cells along each axis."""
         return tuple(
-            tuple(part.stop - part.start for part in (self._slice(axis, i) for i in range(count)))
-            for axis, count in enumerate(self.counts)
+            tuple(part.stop - part.start for part in self._parts(axis))
+            for axis in range(len(self.shape))
         )
 
     def cell(self, index: int) -> tuple[int, ...]:
@@ -72,6 +73,25 @@ class Grid:
         """Where a cell lies."""
         coordinates = self.cell(index)
         return tuple(self._slice(axis, i) for axis, i in enumerate(coordinates))
+
+    def within(self, region: Region) -> Iterator[Region]:
+        """The parts that the cells of this grid make of a region, in C order."""
+        spans = [
+            [
+                part
+                for part in self._parts(axis)
+                if part.start < whole.stop and part.stop > whole.start
+            ]
+            for axis, whole in enumerate(region)
+        ]
+        for place in product(*spans):
+            yield tuple(
+                slice(max(part.start, whole.start), min(part.stop, whole.stop))
+                for part, whole in zip(place, region, strict=True)
+            )
+
+    def _parts(self, axis: int) -> Iterator[slice]:
+        return (self._slice(axis, i) for i in range(self.counts[axis]))
 
     def coarsen(self, row_bytes: int, target_bytes: int) -> Grid:
         """Join neighbouring cells, along the last axis first, while they stay within the target.

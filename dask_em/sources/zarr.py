@@ -46,10 +46,16 @@ class ZarrSource(Source):
     """Rows of a Zarr array, or of arrays of a group side by side. Made by `open`."""
 
     def __init__(
-        self, columns: Sequence[Column], grid: Grid, weights: Column | Array | None, schema: Schema
+        self,
+        columns: Sequence[Column],
+        grid: Grid,
+        stored: Grid,
+        weights: Column | Array | None,
+        schema: Schema,
     ) -> None:
         self.schema = schema
-        self._columns, self._grid, self._weights = tuple(columns), grid, weights
+        self._columns, self._weights = tuple(columns), weights
+        self._grid, self._stored = grid, stored
         self.local = any(_is_local(column.array.store) for column in columns)
 
     @classmethod
@@ -98,7 +104,7 @@ class ZarrSource(Source):
         row_bytes = d * dtype.itemsize + (0 if weighed is None else 8)
         grid = _grid(columns, row_bytes)
         _check_size(grid, row_bytes, limit_bytes, columns, where)
-        grid = grid.coarsen(row_bytes, min(TARGET_BYTES, limit_bytes))
+        stored, grid = grid, grid.coarsen(row_bytes, min(TARGET_BYTES, limit_bytes))
         schema = Schema(
             n_features=d,
             dtype=dtype,
@@ -110,14 +116,16 @@ class ZarrSource(Source):
             sample_chunks=grid.lengths,
             stored_bytes=_stored_bytes(columns),
         )
-        return cls(columns, grid, weighed, schema)
+        return cls(columns, grid, stored, weighed, schema)
 
     def partition(self, chunks: range) -> Partition:
         weights: Any = self._weights
         if isinstance(weights, np.ndarray):
             # pickled, a view takes only its own rows along
             weights = tuple(weights[self._grid.region(index)] for index in chunks)
-        return StoredPartition(chunks, self._columns, self._grid, weights, self.schema.dtype)
+        return StoredPartition(
+            chunks, self._columns, self._grid, self._stored, weights, self.schema.dtype
+        )
 
 
 def _open(store: Any, storage_options: Mapping[str, Any] | None) -> Any:

@@ -280,3 +280,23 @@ def test_era_interim(shared_data: Path) -> None:
     with xarray.open_zarr(path, consolidated=False) as dataset:
         expected = [dataset[name].transpose(*dims, "level").to_numpy() for name in "uvz"]
     assert np.array_equal(values(source), np.concatenate(expected, axis=-1).reshape(-1, 9))
+
+
+def test_a_bad_chunk_of_a_joined_cell_costs_its_own_rows(tmp_path):
+    rows = np.arange(800.0).reshape(400, 2)
+    weights = np.arange(400.0) + 1
+    zarr.create_array(tmp_path / "x.zarr", data=rows, chunks=(10, 2))
+    (tmp_path / "x.zarr" / "c" / "7" / "0").write_bytes(b"not zstd")
+    source = ZarrSource.open(tmp_path / "x.zarr", weights=weights)
+    assert source.schema.n_chunks == 1
+    partition = source.partition(range(1))
+    with pytest.raises(ChunkError, match="c/7/0"):
+        partition.open()(0)
+    chunks, bad = partition.salvage(0)
+    assert bad == 1
+    good = np.r_[0:70, 80:400]
+    np.testing.assert_array_equal(np.concatenate([c.block.values for c in chunks]), rows[good])
+    found = np.concatenate([c.block.weights for c in chunks])
+    np.testing.assert_array_equal(found, weights[good])
+    places = np.concatenate([c.positions(source.schema.sample_shape) for c in chunks])
+    np.testing.assert_array_equal(places, good)

@@ -1,0 +1,52 @@
+"""The commands under one name. Nothing heavy is imported before a command runs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from dask_em.cli.demo import demo
+from dask_em.cli.fit import fit
+from dask_em.cli.inspect import inspect
+from dask_em.cli.outcome import reported
+from dask_em.cli.predict import predict
+from dask_em.cli.show import show
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    help="Mixture models by Expectation-Maximization, for data larger than memory.",
+    epilog="Exit codes: 0 done, 1 the work failed, 2 wrong usage, 130 interrupted.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from dask_em import __version__
+
+        print(f"dask-em {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Mixture models by Expectation-Maximization, for data larger than memory."""
+
+
+for command, example in (
+    (inspect, "dask-em inspect data.zarr --workers 2 --memory 1GB"),
+    (fit, "dask-em fit data.zarr -k 8 --out model.zarr --workers 2 --memory 1GB"),
+    (predict, "dask-em predict model.zarr data.zarr --out labels.zarr"),
+    (show, "dask-em show model.zarr"),
+    (demo, "dask-em demo --size 500MB"),
+):
+    app.command(epilog=f"Example: [bold]{example}[/bold]")(reported(command))

@@ -1,0 +1,140 @@
+"""The cluster of a command: one that runs, one that it starts and closes, or none."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import socket
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from tempfile import TemporaryDirectory
+from threading import current_thread, main_thread
+from typing import TYPE_CHECKING
+
+from dask_em.cli.options import Cluster
+from dask_em.errors import ClusterError
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+__all__ = ["check_reachable", "connected", "peak_memory"]
+
+#: seconds to wait for a scheduler
+PATIENCE = 5
+#: where the dashboard is if the port is free
+DASHBOARD = "127.0.0.1:8787"
+
+Say = Callable[[str], None]
+
+
+@contextmanager
+def connected(cluster: Cluster, say: Say) -> Iterator[Client | None]:
+    """The client to work with, None for this process; `say` is told where the dashboard is.
+
+    Raises
+    ------
+    ClusterError
+        If the scheduler cannot be reached.
+    """
+    if cluster.scheduler is not None:
+        with _reached(cluster.scheduler) as client:
+            say(f"cluster {cluster.scheduler}, dashboard {client.dashboard_link}")
+            yield client
+    elif cluster.n_workers is not None:
+        with _started(cluster) as client:
+            say(f"dashboard {client.dashboard_link}")
+            yield client
+    else:
+        yield None
+
+
+def check_reachable(cluster: Cluster) -> None:
+    """Raise now what connecting would raise later, or never: nobody answers at the port.
+
+    Raises
+    ------
+    ClusterError
+        If no connection can be made, or nothing is said on it.
+    """
+    protocol, _, place = (cluster.scheduler or "").rpartition("://")
+    host, _, port = place.partition("/")[0].rpartition(":")
+    if protocol in ("", "tcp", "tls") and host and port.isdecimal():
+        try:
+            with socket.create_connection((host.strip("[]"), int(port)), PATIENCE) as connection:
+                # a scheduler speaks first; the client would wait for its word without end
+                if protocol != "tls" and not connection.recv(1):
+                    raise ConnectionError("the connection was closed")
+        except (OSError, OverflowError) as error:
+            raise _unreachable(cluster.scheduler or place, error) from error
+
+
+@contextmanager
+def _reached(address: str) -> Iterator[Client]:
+    from distributed import Client
+
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    try:
+        client = Client(address, timeout=PATIENCE)
+    except Exception as error:  # whatever listens there may answer anything
+        raise _unreachable(address, error) from error
+    with client:
+        yield client
+
+
+def _unreachable(address: str, error: Exception) -> ClusterError:
+    return ClusterError(
+        f"no Dask scheduler answers at {address} within {PATIENCE} s ({error}); check the "
+        "address, that `dask scheduler` runs there, and that no firewall is between"
+    )
+
+
+@contextmanager
+def _started(cluster: Cluster) -> Iterator[Client]:
+    from distributed import Client, LocalCluster
+
+    with TemporaryDirectory(prefix="dask-em-", ignore_cleanup_errors=True) as scratch:
+        with warnings.catch_warnings(), _sigint_ignored():
+            warnings.simplefilter("ignore")  # the port of the dashboard is taken: another is found
+            started = LocalCluster(
+                n_workers=cluster.n_workers,
+                threads_per_worker=cluster.n_threads,
+                memory_limit=cluster.memory or "auto",
+                processes=True,
+                host="127.0.0.1",
+                dashboard_address=DASHBOARD,
+                local_directory=scratch,
+                silence_logs=logging.CRITICAL,
+            )
+        with started, Client(started) as client:
+            client.wait_for_workers(cluster.n_workers or 1, timeout=60)
+            yield client
+
+
+@contextmanager
+def _sigint_ignored() -> Iterator[None]:
+    """Processes started inside do not see Ctrl-C: whoever started them closes them."""
+    if current_thread() is not main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def peak_memory(client: Client) -> int | None:
+    """The most memory that a worker has had, bytes; None where that cannot be known."""
+    peaks = [peak for peak in client.run(_own_peak).values() if peak is not None]
+    return max(peaks, default=None)
+
+
+def _own_peak() -> int | None:
+    # not getrusage: it counts the process that this one was forked from
+    try:
+        with open("/proc/self/status", encoding="ascii") as status:
+            line = next(line for line in status if line.startswith("VmHWM"))
+    except (OSError, StopIteration):
+        return None
+    return int(line.split()[1]) * 1024

@@ -1,0 +1,258 @@
+"""`dask-em fit`: a model from a store."""
+
+from __future__ import annotations
+
+import os
+import time
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dask_em.cli.cluster import check_reachable, connected, peak_memory
+from dask_em.cli.options import (
+    JSON,
+    BadChunk,
+    Cluster,
+    Data,
+    Features,
+    Memory,
+    MissingPolicy,
+    Overwrite,
+    SampleDims,
+    Scheduler,
+    Selected,
+    StorageOptions,
+    Threads,
+    Workers,
+)
+from dask_em.cli.results import conclusion, effort, passes_document
+from dask_em.errors import ArchiveError
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+    from dask_em.cli.live import Progress
+    from dask_em.engine.source import Source
+    from dask_em.estimators.gaussian_mixture import GaussianMixture
+
+__all__ = ["check_writable", "fit", "fit_on"]
+
+MODEL = "The model"
+
+
+class Covariance(StrEnum):
+    """Structure of the covariances."""
+
+    full = "full"
+    tied = "tied"
+    diag = "diag"
+    spherical = "spherical"
+
+
+class Start(StrEnum):
+    """How a start is made."""
+
+    kmeans = "kmeans"
+    kmeans_pp = "k-means++"
+    random = "random"
+    random_from_data = "random_from_data"
+
+
+class Degenerate(StrEnum):
+    """What happens to components that are empty, equal to another, or singular."""
+
+    repair = "repair"
+    drop = "drop"
+    stop = "raise"
+
+
+def fit(
+    data: Data,
+    out: Annotated[str, typer.Option("--out", "-o", help="Where the model is saved.")],
+    components: Annotated[
+        int, typer.Option("--components", "-k", min=1, help="Number of components.")
+    ],
+    covariance: Annotated[
+        Covariance, typer.Option(help="Structure of the covariances.", rich_help_panel=MODEL)
+    ] = Covariance.full,
+    tol: Annotated[
+        float,
+        typer.Option(
+            min=0, help="Stop when a pass gains less, nats per row.", rich_help_panel=MODEL
+        ),
+    ] = 1e-3,
+    max_iter: Annotated[int, typer.Option(min=0, help="Most passes.", rich_help_panel=MODEL)] = 100,
+    n_init: Annotated[int, typer.Option(min=1, help="Starts to try.", rich_help_panel=MODEL)] = 1,
+    init: Annotated[
+        Start, typer.Option(help="How a start is made.", rich_help_panel=MODEL)
+    ] = Start.kmeans,
+    seed: Annotated[
+        int | None,
+        typer.Option(min=0, help="Chance in the starts.", rich_help_panel=MODEL),
+    ] = None,
+    reg_covar: Annotated[
+        float,
+        typer.Option(
+            min=0, help="Added to every variance, squared units of the data.", rich_help_panel=MODEL
+        ),
+    ] = 1e-6,
+    missing: Annotated[
+        MissingPolicy,
+        typer.Option(help="Refuse rows with NaN, or leave them out.", rich_help_panel=MODEL),
+    ] = MissingPolicy.error,
+    on_bad_chunk: Annotated[
+        BadChunk,
+        typer.Option(help="Stop at an unreadable chunk, or skip it.", rich_help_panel=MODEL),
+    ] = BadChunk.stop,
+    degenerate: Annotated[
+        Degenerate,
+        typer.Option(help="What happens to useless components.", rich_help_panel=MODEL),
+    ] = Degenerate.repair,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATH",
+            help="Zarr array with the weight of each row; also a name in the group.",
+            rich_help_panel="Which rows",
+        ),
+    ] = None,
+    features: Features = None,
+    sample_dims: SampleDims = None,
+    storage_option: StorageOptions = None,
+    scheduler: Scheduler = None,
+    workers: Workers = None,
+    memory: Memory = None,
+    threads: Threads = 1,
+    overwrite: Overwrite = False,
+    as_json: JSON = False,
+) -> None:
+    """Fit a Gaussian mixture to the rows of a store and save it.
+
+    The rows are streamed, pass after pass; they may be far larger than memory.
+    """
+    cluster = Cluster.parse(scheduler, workers, memory, threads)
+    selected = Selected.parse(features, sample_dims, storage_option)
+    check_reachable(cluster)
+    check_writable(out, overwrite)
+
+    from dask_em.cli.live import show_progress
+    from dask_em.cli.text import print_json, progress_console
+    from dask_em.estimators.gaussian_mixture import GaussianMixture
+    from dask_em.sources.registry import open_source
+
+    source = open_source(
+        data,
+        sample_weight=weights,
+        features=selected.features,
+        sample_dims=selected.sample_dims,
+        storage_options=selected.storage_options,
+    )
+    model = GaussianMixture(
+        components,
+        covariance_type=covariance.value,
+        tol=tol,
+        max_iter=max_iter,
+        n_init=n_init,
+        init_params=init.value,
+        random_state=seed,
+        reg_covar=reg_covar,
+        missing=missing.value,
+        on_bad_chunk=on_bad_chunk.value,
+        degenerate=degenerate.value,
+    )
+    begin = time.perf_counter()
+    with (
+        show_progress(progress_console()) as progress,
+        connected(cluster, progress.say) as client,
+    ):
+        fit_on(client, model, source, selected, progress)
+        peak = None if client is None or cluster.n_workers is None else peak_memory(client)
+    model.save(out, overwrite=overwrite)
+    seconds = time.perf_counter() - begin
+    if as_json:
+        print_json(_document(model, out, seconds, peak))
+        return
+    _tell(model, out, seconds, peak, cluster)
+    print(f"next: dask-em predict {out} {data} --out labels.zarr{cluster.flags()}")
+    print(f"      dask-em show {out}")
+
+
+def check_writable(out: str, overwrite: bool) -> None:
+    """Raise now what saving a model would raise after the work.
+
+    Raises
+    ------
+    ArchiveError
+        If something is there that may not be replaced, or the folder cannot be written.
+    """
+    from dask_em.archive import check_free
+    from dask_em.place import LocalPlace, parse_place
+
+    check_free(out, overwrite)
+    place = parse_place(out)
+    if isinstance(place, LocalPlace):
+        folder = _nearest(place.path)
+        if not folder.is_dir() or not os.access(folder, os.W_OK):
+            raise ArchiveError(
+                f"{place} cannot be written: {folder} is no folder that you may write; choose "
+                "another path"
+            )
+
+
+def _nearest(path: Path) -> Path:
+    return next(parent for parent in path.parents if parent.exists())
+
+
+def fit_on(
+    client: Client | None,
+    model: GaussianMixture,
+    source: Source,
+    selected: Selected,
+    progress: Progress,
+) -> None:
+    """Fit a model to a source, its rows and its passes told."""
+    from dask_em.cli.text import count, plural, size
+
+    schema = source.schema
+    rows = "" if schema.n_rows is None else f"{count(schema.n_rows)} rows of "
+    progress.say(
+        f"{schema.describe}: {rows}{schema.n_features} features, {size(schema.nbytes)} in "
+        f"{plural(schema.n_chunks, 'chunk')}"
+    )
+    model.fit(
+        source,
+        features=selected.features,
+        sample_dims=selected.sample_dims,
+        client=client,
+        monitor=progress,
+    )
+
+
+def _tell(
+    model: GaussianMixture, out: str, seconds: float, peak: int | None, cluster: Cluster
+) -> None:
+    print(f"{conclusion(model)}; log-likelihood {model.lower_bound_:.9f} per row")
+    from dask_em.cli.text import plural
+
+    repairs = sum(len(record.repairs) for record in model.history_)
+    if repairs:
+        print(f"{plural(repairs, 'repair')} of degenerate components, listed with the passes above")
+    print(f"saved {out} ({effort(seconds, peak, cluster.memory)})")
+
+
+def _document(model: GaussianMixture, out: str, seconds: float, peak: int | None) -> dict[str, Any]:
+    return {
+        "model": out,
+        "outcome": model.outcome_.name.lower(),
+        "converged": model.converged_,
+        "advice": conclusion(model),
+        "iterations": model.n_iter_,
+        "log_likelihood_per_row": model.lower_bound_,
+        "seconds": seconds,
+        "peak_worker_bytes": peak,
+        "weights": model.weights_,
+        "means": model.means_,
+        "passes": passes_document(model),
+    }

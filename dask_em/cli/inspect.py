@@ -1,0 +1,201 @@
+"""`dask-em inspect`: what a store holds and what a pass over it would cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from dask_em.cli.options import (
+    JSON,
+    Cluster,
+    Data,
+    Features,
+    Memory,
+    SampleDims,
+    Selected,
+    StorageOptions,
+    Threads,
+    Workers,
+)
+
+if TYPE_CHECKING:
+    from dask_em.engine.plan import Resources
+    from dask_em.engine.source import Schema, Source
+
+__all__ = ["inspect"]
+
+#: rows are looked at until they make so many bytes
+LOOKED_AT = 64 << 20
+#: and so many of a long list are shown
+SHOWN = 8
+
+
+def inspect(
+    data: Data,
+    features: Features = None,
+    sample_dims: SampleDims = None,
+    storage_option: StorageOptions = None,
+    workers: Workers = None,
+    memory: Memory = None,
+    threads: Threads = 1,
+    as_json: JSON = False,
+) -> None:
+    """Show the rows of a store, what is missing in them, and the plan of a pass.
+
+    Missing values are counted in chunks spread over the store, up to 64 MiB of rows.
+    """
+    cluster = Cluster.parse(None, workers, memory, threads)
+    selected = Selected.parse(features, sample_dims, storage_option)
+
+    from dask_em.cli.text import print_json
+    from dask_em.sources.registry import open_source
+
+    source = open_source(
+        data,
+        features=selected.features,
+        sample_dims=selected.sample_dims,
+        storage_options=selected.storage_options,
+    )
+    look, plan = Look.at(source), _plan(source, _resources(cluster))
+    if as_json:
+        print_json({"data": data, **_document(source.schema, look), "plan": plan})
+        return
+    for key, value in {**_lines(source.schema), "missing": look.words(), **_promise(plan)}.items():
+        print(f"{key:<9} {value}")
+    print(f"next: dask-em fit {data} -k 8 --out model.zarr{selected.flags()}{cluster.flags()}")
+
+
+@dataclass
+class Look:
+    """What a few chunks, spread over the store, hold."""
+
+    n_chunks: int
+    rows: int = 0
+    incomplete: int = 0  # rows with NaN
+    infinite: int = 0  # rows with infinity
+
+    @classmethod
+    def at(cls, source: Source) -> Look:
+        """Read some chunks of a source."""
+        import numpy as np
+
+        look = cls(0)
+        for values in _some_chunks(source):
+            look.n_chunks += 1
+            look.rows += len(values)
+            look.incomplete += int(np.isnan(values).any(axis=1).sum())
+            look.infinite += int(np.isinf(values).any(axis=1).sum())
+        return look
+
+    def words(self) -> str:
+        """The counts, and what to do about them."""
+        from dask_em.cli.text import plural
+
+        chunks = plural(self.n_chunks, "chunk")
+        where = f"of {self.rows:,} rows hold NaN, in {chunks} looked at"
+        if not self.rows:
+            return "no rows"
+        found = f"{self.incomplete:,} ({self.incomplete / self.rows:.2%}) {where}"
+        remedy = "; --missing drop leaves them out" if self.incomplete else ""
+        infinite = f"; {self.infinite:,} hold infinity, which no fit admits"
+        return found + remedy + (infinite if self.infinite else "")
+
+
+def _some_chunks(source: Source) -> Iterator[Any]:
+    schema = source.schema
+    wanted = max(1, LOOKED_AT // max(1, schema.chunk_bytes))
+    step = max(1, -(-schema.n_chunks // wanted))
+    for index in range(0, schema.n_chunks, step):
+        yield source.partition(range(index, index + 1)).open()(index).block.values
+
+
+def _resources(cluster: Cluster) -> Resources:
+    from dask_em.engine.plan import Resources
+    from dask_em.engine.runner import LocalRunner
+
+    if cluster.n_workers is None:
+        return LocalRunner().resources
+    return Resources(cluster.n_workers * cluster.n_threads, cluster.n_threads, cluster.memory)
+
+
+def _plan(source: Source, resources: Resources) -> dict[str, Any]:
+    """The plan of a pass, or why there can be none."""
+    from dask_em.engine.plan import Plan
+    from dask_em.errors import InputError
+
+    try:
+        plan = Plan.make(source, resources)
+    except InputError as error:
+        return {"refused": str(error)}
+    return {
+        "threads": resources.n_threads,
+        "leaves": plan.n_leaves,
+        "tasks_per_pass": plan.n_tasks,
+        "peak_task_bytes": plan.task_bytes,
+        "peak_worker_bytes": plan.worker_bytes,
+    }
+
+
+def _promise(plan: dict[str, Any]) -> dict[str, str]:
+    from dask_em.cli.text import plural, size
+
+    if "refused" in plan:
+        return {"plan": f"refused: {plan['refused']}"}
+    return {
+        "plan": f"{plural(plan['tasks_per_pass'], 'task')} per pass on "
+        f"{plural(plan['threads'], 'thread')}",
+        "memory": f"at most {size(plan['peak_task_bytes'])} for a task, "
+        f"{size(plan['peak_worker_bytes'])} for the tasks of a worker, and the model's sums",
+    }
+
+
+def _lines(schema: Schema) -> dict[str, str]:
+    from dask_em.cli.text import size
+
+    stored = "" if schema.stored_bytes is None else f", {size(schema.stored_bytes)} stored"
+    rows = "unknown" if schema.n_rows is None else f"{schema.n_rows:,}"
+    return {
+        "data": schema.describe,
+        "rows": f"{rows} in the shape {schema.sample_shape}",
+        "features": f"{schema.n_features}{_names(schema)}",
+        "dtype": str(schema.dtype),
+        "bytes": f"{size(schema.nbytes)} decoded{stored}",
+        "chunks": f"{schema.n_chunks:,} of {_chunk_shape(schema)}, at most "
+        f"{size(schema.chunk_bytes)} each",
+    }
+
+
+def _names(schema: Schema) -> str:
+    names = schema.feature_names
+    if names is None:
+        return ""
+    text = ", ".join(names[:SHOWN])
+    return f": {text}" if len(names) <= SHOWN else f": {text}, ... and {names[-1]}"
+
+
+def _chunk_shape(schema: Schema) -> str:
+    if schema.sample_chunks is None:
+        return "unknown shape"
+    return str(tuple(max(lengths, default=0) for lengths in schema.sample_chunks))
+
+
+def _document(schema: Schema, look: Look) -> dict[str, Any]:
+    return {
+        "describe": schema.describe,
+        "rows": schema.n_rows,
+        "sample_shape": schema.sample_shape,
+        "n_features": schema.n_features,
+        "feature_names": schema.feature_names,
+        "dtype": str(schema.dtype),
+        "decoded_bytes": schema.nbytes,
+        "stored_bytes": schema.stored_bytes,
+        "n_chunks": schema.n_chunks,
+        "chunk_bytes": schema.chunk_bytes,
+        "looked_at": {
+            "chunks": look.n_chunks,
+            "rows": look.rows,
+            "rows_with_nan": look.incomplete,
+            "rows_with_infinity": look.infinite,
+        },
+    }

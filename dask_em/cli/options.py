@@ -1,0 +1,204 @@
+"""Options that several commands share, and their texts made into values."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated, Any, TypeAlias
+
+import typer
+
+__all__ = [
+    "JSON",
+    "BadChunk",
+    "Cluster",
+    "Data",
+    "Features",
+    "Memory",
+    "MissingPolicy",
+    "Overwrite",
+    "SampleDims",
+    "Scheduler",
+    "Selected",
+    "StorageOptions",
+    "Threads",
+    "Workers",
+    "byte_count",
+]  # fmt: skip
+
+CLUSTER, DATA = "Where it runs", "Which rows"
+
+Data: TypeAlias = Annotated[
+    str, typer.Argument(metavar="DATA", help="Path or URL of a Zarr array or group.")
+]
+Features: TypeAlias = Annotated[
+    str | None,
+    typer.Option(metavar="A,B", help="Arrays of a group that make up a row.", rich_help_panel=DATA),
+]
+SampleDims: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="X,Y",
+        help="Dimensions that tell rows apart; the others are features.",
+        rich_help_panel=DATA,
+    ),
+]
+StorageOptions: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--storage-option",
+        metavar="NAME=VALUE",
+        help="What fsspec needs to open a URL, e.g. anon=true. May be repeated.",
+        rich_help_panel=DATA,
+    ),
+]
+Scheduler: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="A running Dask scheduler, e.g. tcp://host:8786.",
+        rich_help_panel=CLUSTER,
+    ),
+]
+Workers: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="Start a local cluster of N worker processes. By default this process works alone.",
+        rich_help_panel=CLUSTER,
+    ),
+]
+Memory: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="BYTES", help="Memory limit of each worker, e.g. 1GB.", rich_help_panel=CLUSTER
+    ),
+]
+Threads: TypeAlias = Annotated[
+    int, typer.Option(min=1, metavar="N", help="Threads of each worker.", rich_help_panel=CLUSTER)
+]
+Overwrite: TypeAlias = Annotated[
+    bool, typer.Option("--overwrite", help="Replace what an earlier run wrote there.")
+]
+JSON: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--json", help="One JSON document on stdout and nothing else; progress goes to stderr."
+    ),
+]
+
+
+class MissingPolicy(StrEnum):
+    """What happens to rows that hold NaN."""
+
+    error = "error"
+    drop = "drop"
+
+
+class BadChunk(StrEnum):
+    """What happens when a chunk cannot be read."""
+
+    stop = "raise"
+    skip = "skip"
+
+
+@dataclass(frozen=True)
+class Selected:
+    """Which rows are meant, as the library takes them."""
+
+    features: list[str] | None
+    sample_dims: list[str] | None
+    storage_options: dict[str, Any] | None
+
+    @classmethod
+    def parse(
+        cls, features: str | None, sample_dims: str | None, storage_options: list[str] | None
+    ) -> Selected:
+        """The texts of the options as lists of names and a mapping."""
+        return cls(_names(features), _names(sample_dims), _pairs(storage_options))
+
+    def flags(self) -> str:
+        """The same as options of the command, with a space before; empty if nothing was said."""
+        said = {"--features": self.features, "--sample-dims": self.sample_dims}
+        return "".join(f" {flag} {','.join(names)}" for flag, names in said.items() if names)
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Where the work is to run; neither address nor workers means this process."""
+
+    scheduler: str | None
+    n_workers: int | None
+    memory: int | None  # bytes of each worker
+    n_threads: int  # of each worker
+
+    @classmethod
+    def parse(
+        cls, scheduler: str | None, workers: int | None, memory: str | None, threads: int
+    ) -> Cluster:
+        """The options as one value.
+
+        Raises
+        ------
+        typer.BadParameter
+            If they contradict each other.
+        """
+        if scheduler is not None and (workers is not None or memory is not None):
+            raise typer.BadParameter(
+                "--scheduler names a cluster that runs already, --workers and --memory start one; "
+                "give one or the other"
+            )
+        if memory is not None and workers is None:
+            raise typer.BadParameter("--memory is of each worker; say how many with --workers")
+        return cls(scheduler, workers, None if memory is None else byte_count(memory), threads)
+
+    def flags(self) -> str:
+        """The same as options of the command, with a space before."""
+        if self.scheduler is not None:
+            return f" --scheduler {self.scheduler}"
+        if self.n_workers is None:
+            return ""
+        memory = "" if self.memory is None else f" --memory {self.memory // 1_000_000}MB"
+        threads = "" if self.n_threads == 1 else f" --threads {self.n_threads}"
+        return f" --workers {self.n_workers}{memory}{threads}"
+
+
+def byte_count(text: str) -> int:
+    """Bytes of a size such as ``600MB`` or ``1.5GiB``."""
+    from dask.utils import parse_bytes
+
+    try:
+        found = int(parse_bytes(text))
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} is no size; write e.g. 600MB or 1.5GiB") from error
+    if found <= 0:
+        raise typer.BadParameter(f"{text!r} is no size above 0; write e.g. 600MB or 1.5GiB")
+    return found
+
+
+def _names(text: str | None) -> list[str] | None:
+    if text is None:
+        return None
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise typer.BadParameter(f"{text!r} holds an empty name; write e.g. a,b")
+    return names
+
+
+def _pairs(texts: list[str] | None) -> dict[str, Any] | None:
+    if not texts:
+        return None
+    pairs = [text.partition("=") for text in texts]
+    for text, (name, separator, _) in zip(texts, pairs, strict=True):
+        if not name or not separator:
+            raise typer.BadParameter(f"--storage-option {text!r} is not NAME=VALUE")
+    return {name: _value(text) for name, _, text in pairs}
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

@@ -1,0 +1,53 @@
+"""What a finished fit was, in words and in JSON."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dask_em.core.records import Record
+    from dask_em.engine.monitor import PassRecord
+    from dask_em.estimators.gaussian_mixture import GaussianMixture
+
+__all__ = ["conclusion", "effort", "passes_document"]
+
+
+def conclusion(model: GaussianMixture) -> str:
+    """How the fit ended and what to do about it, in the words of the command."""
+    from dask_em.core.stopping import Outcome
+
+    passes = "1 pass" if model.n_iter_ == 1 else f"{model.n_iter_} passes"
+    if model.outcome_ is Outcome.CONVERGED:
+        return f"converged after {passes}"
+    if model.outcome_ is not Outcome.ITERATION_LIMIT:
+        return f"after {passes}: {model.outcome_.advice}"
+    gain = model.history_[-1].gain if model.history_ else None
+    last = "" if gain is None else f": the last one gained {gain:.3g}, --tol is {model.tol:g}"
+    return f"not converged after {passes}{last}; raise --max-iter, or --tol"
+
+
+def effort(seconds: float, peak: int | None, memory: int | None) -> str:
+    """What a command took: seconds, and bytes of the hungriest worker if there were workers."""
+    from dask_em.cli.text import size
+
+    used = "" if peak is None else f", peak memory of a worker {size(peak)}"
+    return f"{seconds:.1f} s{used}{f' of {size(memory)}' if peak and memory else ''}"
+
+
+def passes_document(model: GaussianMixture) -> list[dict[str, Any]]:
+    """The passes of a fit, as JSON has them."""
+    return [_pass(record) for record in model.history_]
+
+
+def _pass(record: PassRecord) -> dict[str, Any]:
+    return {
+        **_fields(record),
+        "repairs": [_fields(repair) for repair in record.repairs],
+        "rows_per_second": record.rows_per_second,
+        "bytes_per_second": record.bytes_per_second,
+    }
+
+
+def _fields(record: Record) -> dict[str, Any]:
+    return {field.name: getattr(record, field.name) for field in fields(record)}

@@ -1,0 +1,121 @@
+"""`dask-em fit`, in this process."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+
+import dask_em
+from tests.cli.conftest import CENTRES, run
+
+
+def test_fits_and_saves(store: str) -> None:
+    result = run("fit", store, "-k", 3, "--out", "model.zarr", "--seed", 0)
+    assert "converged after" in result.stdout
+    assert f"next: dask-em predict model.zarr {store}" in result.stdout
+    assert "log-likelihood/row" in result.stderr
+    means = dask_em.load("model.zarr").means_
+    np.testing.assert_allclose(sorted(means[:, 0]), sorted(CENTRES[:, 0]), atol=0.1)
+
+
+def test_json_is_one_document(store: str) -> None:
+    result = run("fit", store, "-k", 3, "--out", "model.zarr", "--seed", 0, "--json")
+    found = json.loads(result.stdout)
+    assert found["converged"]
+    assert found["iterations"] == sum(one["kind"] == "em" for one in found["passes"])
+    assert found["passes"][-1]["objective"] == found["log_likelihood_per_row"]
+    assert found["passes"][0]["rows"] == 12_000
+    assert len(found["means"]) == 3
+
+
+def test_options_reach_the_model(store: str) -> None:
+    options = {
+        "--covariance": "diag",
+        "--tol": 0.5,
+        "--max-iter": 7,
+        "--n-init": 2,
+        "--init": "k-means++",
+        "--seed": 3,
+        "--reg-covar": 1e-4,
+        "--missing": "drop",
+        "--on-bad-chunk": "skip",
+        "--degenerate": "drop",
+    }
+    flags = [word for pair in options.items() for word in pair]
+    run("fit", store, "-k", 2, "--out", "model.zarr", *flags)
+    params = dask_em.load("model.zarr").get_params()
+    assert params["covariance_type"] == "diag"
+    assert (params["tol"], params["max_iter"], params["n_init"]) == (0.5, 7, 2)
+    assert (params["init_params"], params["random_state"]) == ("k-means++", 3)
+    assert (params["reg_covar"], params["missing"]) == (1e-4, "drop")
+    assert (params["on_bad_chunk"], params["degenerate"]) == ("skip", "drop")
+
+
+def test_unfinished_fit_gives_advice(store: str) -> None:
+    text = run("fit", store, "-k", 3, "--out", "m.zarr", "--max-iter", 2, "--tol", 0).stdout
+    assert "not converged after 2 passes: the last one gained" in text
+    assert "raise --max-iter" in text
+
+
+def test_missing_values(fields: str) -> None:
+    words = ["fit", fields, "-k", 2, "--out", "m.zarr", "--features", "u,v"]
+    assert "pass --missing drop" in run(*words, code=1).stderr
+    assert not Path("m.zarr").exists()
+    result = run(*words, "--missing", "drop")
+    assert "200 rows with NaN left out" in result.stderr
+    assert list(dask_em.load("m.zarr").feature_names_in_) == ["u", "v"]
+
+
+def test_weights(store: str) -> None:
+    weights = np.ones((40, 300))
+    weights[:20] = 0
+    zarr.create_array("weights.zarr", data=weights, chunks=(10, 300))
+    run("fit", store, "-k", 1, "--out", "m.zarr", "--weights", "weights.zarr")
+    expected = zarr.open_array(store)[20:].reshape(-1, 3).mean(axis=0)
+    np.testing.assert_allclose(dask_em.load("m.zarr").means_[0], expected)
+
+
+def test_existing_output(store: str, model: str) -> None:
+    stderr = run("fit", "nowhere.zarr", "-k", 2, "--out", model, code=1).stderr
+    assert "pass --overwrite" in stderr  # said before the data are looked for
+    run("fit", store, "-k", 2, "--out", model, "--overwrite")
+    assert len(dask_em.load(model).weights_) == 2
+
+
+def test_data_are_never_overwritten(store: str) -> None:
+    stderr = run("fit", store, "-k", 2, "--out", store, "--overwrite", code=1).stderr
+    assert "not a dask_em model" in stderr
+    assert zarr.open_array(store).shape == (40, 300, 3)
+
+
+def test_output_that_cannot_be_written(store: str) -> None:
+    stderr = run("fit", store, "-k", 2, "--out", f"{store}/zarr.json/model", code=1).stderr
+    assert "no folder that you may write" in stderr
+
+
+def test_unreadable_chunk(large: str) -> None:
+    Path(large, "c", "2", "0").write_bytes(b"nonsense")
+    words = ["fit", large, "-k", 1, "--out", "m.zarr"]
+    stderr = run(*words, code=1).stderr
+    assert "c/2/0" in stderr
+    assert "--on-bad-chunk skip" in stderr
+    result = run(*words, "--on-bad-chunk", "skip", "--json")
+    assert json.loads(result.stdout)["passes"][-1]["rows"] == 1_200_000
+    assert "1 unreadable chunk skipped" in result.stderr
+    assert "warning: 1 chunks could not be read" in result.stderr
+
+
+def test_more_components_than_rows(store: str) -> None:
+    assert (
+        "n_components = 12001" in run("fit", store, "-k", 12_001, "--out", "m.zarr", code=1).stderr
+    )
+
+
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "127.0.0.1:1"])
+def test_nobody_listens(store: str, address: str) -> None:
+    stderr = run("fit", store, "-k", 2, "--out", "m", "--scheduler", address, code=1).stderr
+    assert f"no Dask scheduler answers at {address}" in stderr

@@ -1,0 +1,76 @@
+"""`dask-em predict`, in this process."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import xarray
+import zarr
+
+import dask_em
+from tests.cli.conftest import run
+
+
+def test_labels(store: str, model: str) -> None:
+    text = run("predict", model, store, "--out", "labels.zarr").stdout
+    assert "12 k rows" in text
+    labels = zarr.open_array("labels.zarr", path="label")
+    assert labels.shape == (40, 300)
+    expected = dask_em.load(model).predict(zarr.open_array(store)[:])
+    np.testing.assert_array_equal(labels[:], expected)
+
+
+def test_probabilities_and_densities_in_the_same_pass(store: str, model: str) -> None:
+    outputs = ["--probabilities", "p.zarr", "--log-density", "d.zarr"]
+    found = json.loads(run("predict", model, store, "--out", "l.zarr", *outputs, "--json").stdout)
+    assert found["bytes_read"] == 12_000 * 3 * 8
+    probabilities = xarray.open_zarr("p.zarr").probability
+    labels = xarray.open_zarr("l.zarr").label
+    np.testing.assert_array_equal(probabilities.argmax("component"), labels)
+    values = zarr.open_array(store)[:].reshape(-1, 3)
+    densities = dask_em.load(model).score_samples(values).reshape(40, 300)
+    np.testing.assert_allclose(xarray.open_zarr("d.zarr").log_density, densities)
+
+
+def test_features_are_remembered(fields: str) -> None:
+    run("fit", fields, "-k", 2, "--out", "m.zarr", "--features", "u,v", "--missing", "drop")
+    run("predict", "m.zarr", fields, "--out", "labels.zarr")
+    labels = zarr.open_array("labels.zarr", path="label")[:]
+    assert (labels[2] == -1).all()
+    assert (labels[:2] >= 0).all()
+
+
+def test_missing_values_may_be_refused(fields: str) -> None:
+    run("fit", fields, "-k", 2, "--out", "m.zarr", "--features", "u,v", "--missing", "drop")
+    words = ["predict", "m.zarr", fields, "--out", "labels.zarr", "--missing", "error"]
+    assert "contains NaN" in run(*words, code=1).stderr
+    assert not Path("labels.zarr").exists()
+    assert not list(Path().glob(".labels*"))
+
+
+def test_existing_output(store: str, model: str) -> None:
+    words = ["predict", model, store, "--out", "labels.zarr"]
+    run(*words)
+    assert "pass --overwrite" in run(*words, code=1).stderr
+    run(*words, "--overwrite")
+
+
+def test_data_are_never_overwritten(store: str, model: str) -> None:
+    stderr = run("predict", model, store, "--out", store, "--overwrite", code=1).stderr
+    assert "was not written by dask_em" in stderr
+    stderr = run("predict", model, store, "--out", model, "--overwrite", code=1).stderr
+    assert "was not written by dask_em" in stderr
+
+
+def test_other_features(fields: str, model: str) -> None:
+    stderr = run(
+        "predict", model, fields, "--features", "u,v", "--out", "labels.zarr", code=1
+    ).stderr
+    assert "2 features" in stderr
+
+
+def test_no_model(store: str) -> None:
+    stderr = run("predict", "nowhere.zarr", store, "--out", "labels.zarr", code=1).stderr
+    assert "there is no model at" in stderr

@@ -1,0 +1,94 @@
+"""The command in processes of its own: clusters, Ctrl-C, a full disk, the demo."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import psutil
+import pytest
+import zarr
+from PIL import Image
+
+import dask_em
+from tests.cli.conftest import finish, limit_files, run, spawn
+
+if TYPE_CHECKING:
+    from distributed import LocalCluster
+
+WORKERS = ["--workers", 2, "--memory", "1GB"]
+
+
+def test_local_cluster_gives_the_same_model(large: str) -> None:
+    words = ["fit", large, "-k", 3, "--seed", 0, "--json"]
+    run(*words, "--out", "one.zarr")
+    stdout, stderr = finish(spawn(*words, "--out", "other.zarr", *WORKERS))
+    found = json.loads(stdout)
+    assert "dashboard http://127.0.0.1:" in stderr
+    assert 0 < found["peak_worker_bytes"] < 1e9
+    one, other = dask_em.load("one.zarr"), dask_em.load("other.zarr")
+    np.testing.assert_array_equal(one.means_, other.means_)
+
+
+def test_running_scheduler(large: str, cluster: LocalCluster) -> None:
+    address = ["--scheduler", cluster.scheduler_address]
+    finish(spawn("fit", large, "-k", 3, "--out", "model.zarr", *address))
+    finish(spawn("predict", "model.zarr", large, "--out", "labels.zarr", *address))
+    expected = dask_em.load("model.zarr").predict(zarr.open_array(large)[:])
+    np.testing.assert_array_equal(zarr.open_array("labels.zarr", path="label"), expected)
+
+
+def test_ctrl_c(large: str, folder: Path) -> None:
+    endless = ["--tol", 0, "--max-iter", 10**6]
+    process = spawn("fit", large, "-k", 3, "--out", "model.zarr", *endless, *WORKERS)
+    assert process.stderr is not None
+    while not process.stderr.readline().strip().startswith("3 "):
+        assert process.poll() is None
+    children = psutil.Process(process.pid).children(recursive=True)
+    assert len(children) >= 2
+    os.killpg(process.pid, signal.SIGINT)
+    _, stderr = finish(process, code=130)
+    assert "interrupted; nothing was left half-written" in stderr
+    assert not psutil.wait_procs(children, timeout=10)[1]
+    assert sorted(path.name for path in folder.iterdir()) == [large]
+
+
+def test_scheduler_that_says_nothing(store: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        address = f"tcp://127.0.0.1:{mute.getsockname()[1]}"
+        begin = time.monotonic()
+        words = ["fit", store, "-k", 2, "--out", "model.zarr", "--scheduler", address]
+        _, stderr = finish(spawn(*words), code=1)
+    assert f"no Dask scheduler answers at {address} within 5 s" in stderr
+    assert time.monotonic() - begin < 10
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there is no limit of file sizes on Windows")
+def test_full_disk(store: str, model: str, folder: Path) -> None:
+    before = sorted(path.name for path in folder.iterdir())
+    full = {"preexec_fn": limit_files(4096)}
+    words = ["predict", model, store, "--out", "labels.zarr", "--log-density", "d.zarr", *WORKERS]
+    _, stderr = finish(spawn(*words, **full), code=1)
+    assert "cannot be written (OSError: File too large)" in stderr
+    words = ["fit", store, "-k", 100, "--max-iter", 1, "--out", "other.zarr"]
+    _, stderr = finish(spawn(*words, **full), code=1)
+    assert "cannot be written" in stderr
+    assert sorted(path.name for path in folder.iterdir()) == before
+
+
+def test_demo(folder: Path) -> None:
+    words = ["demo", "--size", "40MB", "--out", "demo", "--json"]
+    found = json.loads(finish(spawn(*words))[0])
+    assert found["passes"][0]["nbytes"] == pytest.approx(40e6, rel=0.2)
+    assert found["peak_worker_bytes"] < 400e6
+    with Image.open(found["picture"]) as picture:
+        assert picture.size > (1000, 800)
+    labels = zarr.open_array(found["labels"], path="label")
+    assert len(np.unique(labels[0])) == 8
+    assert "holds an earlier demo" in run("demo", "--out", "demo", code=1).stderr
