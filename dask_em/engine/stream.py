@@ -92,27 +92,30 @@ def fold_leaves(
     """
 
     def totals() -> Iterator[T | None]:
-        total: T | None = None
-        for piece in stream(leaves, reading):
+        done, total = 0, None
+        for leaf, piece in stream(leaves, reading):
             if stopped():
                 raise InterruptedError("the pass was stopped")
-            if piece is None:
+            while done < leaf:
                 yield total
-                total = None
-            else:
-                found = part(piece)
-                total = found if total is None else total + found
+                done, total = done + 1, None
+            found = part(piece)
+            total = found if total is None else total + found
+        while done < len(leaves):
+            yield total
+            done, total = done + 1, None
 
     return fold(totals())
 
 
-def stream(leaves: Sequence[Partition], reading: Reading) -> Iterator[Piece | None]:
-    """The rows of leaves in order; None ends a leaf. An empty leaf has no piece."""
+def stream(leaves: Sequence[Partition], reading: Reading) -> Iterator[tuple[int, Piece]]:
+    """The rows of leaves in order, each piece with the number of its leaf."""
 
-    def pieces() -> Iterator[Piece | None]:
-        for leaf in leaves:
-            yield from _gather(_chunks(leaf, reading))
-            yield None
+    def pieces() -> Iterator[tuple[int, Piece]]:
+        # nothing but pieces may come here: one item is read ahead, whatever it is
+        for number, leaf in enumerate(leaves):
+            for piece in _gather(_chunks(leaf, reading)):
+                yield number, piece
 
     return pieces() if _resident(leaves) else _ahead(pieces())
 
