@@ -1,6 +1,6 @@
 """A density of one's own: a mixture of Poisson distributions, for counts.
 
-    python examples/poisson_mixture.py
+python examples/poisson_mixture.py
 """
 
 from __future__ import annotations

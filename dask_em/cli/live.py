@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from dask_em.cli.text import count, fixed, plural
+from dask_em.core.model import Repair
 from dask_em.engine.monitor import Monitor, PassRecord
 
 if TYPE_CHECKING:
@@ -60,10 +61,7 @@ class Progress(Monitor):
         )
 
     def _notes(self, record: PassRecord) -> str:
-        notes = [
-            f"{repair.kind} component {repair.component}: {repair.action}"
-            for repair in record.repairs
-        ]
+        notes = [f"{repair.kind} {_which(repair)}: {repair.action}" for repair in record.repairs]
         if record.kernel is not None and record.kernel != self._kernel:
             notes.insert(0, f"{record.kernel} kernel")
             self._kernel = record.kernel
@@ -127,3 +125,8 @@ class LiveProgress(Progress):
 def show_progress(console: Console) -> Progress:
     """A live bar if somebody looks at a terminal, otherwise plain lines."""
     return LiveProgress(console) if console.is_terminal else Progress(console)
+
+
+def _which(repair: Repair) -> str:
+    shared = repair.component is None
+    return "covariance of all components" if shared else f"component {repair.component}"

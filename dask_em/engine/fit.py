@@ -118,16 +118,15 @@ def fit(
         monitor or Monitor(),
     )
     stopping, rng = stopping or Stopping(), rng or np.random.default_rng()
+    first = _FirstPass(passes)
     if start is not None:
-        return _run(passes, start, stopping, None, (), previous)
-    survey, first = passes.first()
-    sample = survey.sample()
-    starts = (model.initialize(sample, rng) for _ in range(n_init))
-    if n_init == 1 or survey.complete:
-        return _best(_run(passes, start, stopping, sample, (first,)) for start in starts)
-    tries = [fit_block(model, sample, start, stopping) for start in starts]
+        return _run(passes, start, stopping, first, previous)
+    starts = (model.initialize(first.sample(), rng) for _ in range(n_init))
+    if n_init == 1 or first.holds_every_row():
+        return _best(_run(passes, start, stopping, first) for start in starts)
+    tries = [fit_block(model, first.sample(), start, stopping) for start in starts]
     best = max(tries, key=lambda candidate: candidate.last.objective)
-    return _run(passes, best.parameters, stopping, sample, (first,))
+    return _run(passes, best.parameters, stopping, first)
 
 
 def _best(fits: Iterable[Fitted[P]]) -> Fitted[P]:
@@ -139,14 +138,13 @@ def _run(
     passes: Passes[P, S],
     start: P,
     stopping: Stopping,
-    sample: Block | None,
-    history: tuple[PassRecord, ...],
+    first: _FirstPass,
     previous: float = -float("inf"),
 ) -> Fitted[P]:
     """EM from one start until it is told to stop."""
     if stopping.max_iter == 0:
-        return Fitted(start, -float("inf"), history, Outcome.ITERATION_LIMIT)
-    mending = _Mending(passes.model, sample, start)
+        return Fitted(start, -float("inf"), first.records, Outcome.ITERATION_LIMIT)
+    mending = _Mending(passes.model, first, start)
     records: list[PassRecord] = []
 
     def e_step(parameters: P) -> S:
@@ -163,8 +161,33 @@ def _run(
         previous = iterate.objective
     parameters = passes.model.maximize(iterate.statistics)
     # no pass follows the last M-step, so what it repaired goes with the last pass
-    records[-1] = replace(records[-1], repairs=records[-1].repairs + mending.found(parameters))
-    return Fitted(parameters, iterate.objective, (*history, *records), outcome)
+    last = records[-1]
+    unsaid = [repair for repair in mending.found(parameters) if repair not in last.repairs]
+    records[-1] = replace(last, repairs=(*last.repairs, *unsaid))
+    return Fitted(parameters, iterate.objective, (*first.records, *records), outcome)
+
+
+class _FirstPass:
+    """The first pass, made when its sample is first asked for."""
+
+    def __init__(self, passes: Passes[Any, Any]) -> None:
+        self._passes = passes
+        self._sample: Block | None = None
+        self._complete = False
+        self.records: tuple[PassRecord, ...] = ()
+
+    def sample(self) -> Block:
+        """Rows of the sample."""
+        if self._sample is None:
+            survey, record = self._passes.first()
+            self._sample, self._complete = survey.sample(), survey.complete
+            self.records = (record,)
+        return self._sample
+
+    def holds_every_row(self) -> bool:
+        """Whether the sample is all there is."""
+        self.sample()
+        return self._complete
 
 
 class _Mending(Generic[P, S]):
@@ -173,8 +196,8 @@ class _Mending(Generic[P, S]):
     The model's own M-step sees statistics only; the sample is what a fit adds.
     """
 
-    def __init__(self, model: Model[P, S], sample: Block | None, start: P) -> None:
-        self.model, self.sample = model, sample
+    def __init__(self, model: Model[P, S], first: _FirstPass, start: P) -> None:
+        self.model, self.first = model, first
         self.reseeds = 0
         self.repairs = self.found(start)
 
@@ -195,11 +218,11 @@ class _Mending(Generic[P, S]):
         parameters = self.model.maximize(statistics)
         self.repairs = self.found(parameters)
         useless = [repair for repair in self.repairs if repair.kind != "singular"]
-        if not useless or self.sample is None or self.reseeds >= MOST_RESEEDS:
+        if not useless or self.reseeds >= MOST_RESEEDS:
             return parameters
         self.reseeds += 1
         moved: Any = self.model
-        return moved.reseed(parameters, self.sample)  # type: ignore[no-any-return]
+        return moved.reseed(parameters, self.first.sample())  # type: ignore[no-any-return]
 
 
 def score(

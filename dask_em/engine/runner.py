@@ -7,6 +7,7 @@ import sys
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from functools import partial
 from threading import Event
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -43,7 +44,7 @@ class LocalRunner(Runner):
     """The own process: one task runs where it is, several on Dask's threaded scheduler."""
 
     def __init__(self, n_threads: int | None = None) -> None:
-        n_threads = n_threads or _cpu_count()
+        n_threads = n_threads or _configured_threads() or _cpu_count()
         self.resources = Resources(n_threads, n_threads, None)
 
     def reduce(
@@ -70,8 +71,13 @@ class LocalRunner(Runner):
         from dask.delayed import delayed
 
         token = uuid.uuid4().hex[:12]
-        task = delayed(run, pure=False, traverse=False)
-        parts = [task(item, dask_key_name=f"{prefix}-{token}-{i}") for i, item in enumerate(items)]
+        # bound, not passed: Dask would look for its own tasks in the graph that an item may carry
+        parts = [
+            delayed(partial(run, item), pure=False, traverse=False)(
+                dask_key_name=f"{prefix}-{token}-{i}"
+            )
+            for i, item in enumerate(items)
+        ]
         whole = delayed(merge, traverse=False)(*parts, dask_key_name=f"em-merge-{token}")
         scheduler = dask.config.get("scheduler", None) or "threads"
         options = {"num_workers": self.resources.n_threads} if scheduler == "threads" else {}
@@ -196,6 +202,16 @@ def _cluster_resources(client: Client, timeout: float) -> Resources:
         threads_per_worker=max(worker["nthreads"] for worker in workers),
         worker_memory=min(limits) if limits else None,
     )
+
+
+def _configured_threads() -> int | None:
+    """What ``dask.config.set(num_workers=...)`` says, where Dask is in use."""
+    if "dask" not in sys.modules:
+        return None
+    import dask
+
+    configured: int | None = dask.config.get("num_workers", None)
+    return configured
 
 
 def _cpu_count() -> int:

@@ -23,7 +23,7 @@ __all__ = ["Sampling", "Survey", "survey_leaves"]
 SAMPLE_BYTES = 32 << 20
 SAMPLE_ROWS = 1 << 17
 #: values whose squares, and sums of squares, a float can hold
-LARGEST = 1e150
+LARGEST = {np.dtype(np.float32): 1e18, np.dtype(np.float64): 1e150}
 
 
 @dataclass(frozen=True)
@@ -154,10 +154,11 @@ def checked(survey: Survey | None, schema: Schema) -> Survey:
             + (f": all {dropped} rows hold NaN and were dropped" if dropped else "")
         )
     largest = float(max(-survey.low.min(), survey.high.max()))
-    if largest > LARGEST:
+    limit = LARGEST[schema.dtype]
+    if largest > limit:
         raise DataError(
-            f"{schema.describe} holds values up to {largest:g}, too large to be squared; rescale "
-            f"the features to below {LARGEST:g}"
+            f"{schema.describe} holds values up to {largest:g}, too large to be squared in "
+            f"{schema.dtype}; rescale the features to below {limit:g}"
         )
     if not survey.mass > 0:
         raise DataError(f"all weights of {schema.describe} are zero; one must be positive")

@@ -14,6 +14,7 @@ from dask_em.core.stopping import Outcome, Stopping
 from dask_em.engine.fit import Fitted, fit
 from dask_em.engine.monitor import Monitor
 from dask_em.engine.source import Source
+from dask_em.errors import SchemaError
 from dask_em.estimators.given import checked_start
 from dask_em.models.covariance import STRUCTURES
 from dask_em.models.gaussian import Gaussian, Gaussians
@@ -46,7 +47,7 @@ def run(
         Mixture(emission, estimator.n_components, given, estimator.degenerate),
         source,
         client=client,
-        start=estimator._parameters if continued else start,
+        start=_continued(estimator, source.schema.n_features) if continued else start,
         stopping=Stopping(estimator.tol, estimator.max_iter),
         previous=estimator.lower_bound_ if continued else -float("inf"),
         n_init=estimator.n_init,
@@ -54,6 +55,20 @@ def run(
         missing=estimator.missing,
         on_bad_chunk=estimator.on_bad_chunk,
         monitor=monitor,
+    )
+
+
+def _continued(estimator: Any, d: int) -> MixtureParameters:
+    """Where the last fit ended."""
+    found: MixtureParameters = estimator._parameters
+    components: Any = found.components
+    name = components.structure.name
+    if components.means.shape[1] == d and name == estimator.covariance_type:
+        return found
+    raise SchemaError(
+        f"warm_start=True goes on from {components.means.shape[1]} features and {name!r} "
+        f"covariances, but there are {d} features and covariance_type="
+        f"{estimator.covariance_type!r}; set warm_start=False to start anew"
     )
 
 

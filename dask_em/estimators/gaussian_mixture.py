@@ -194,6 +194,11 @@ class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
         warn(self, fitted)
         return self
 
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = self.missing == "drop"
+        return tags
+
     def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None, **options: Any) -> Any:
         """`fit`, then `predict` of the same rows."""
         return self.fit(X, y, sample_weight, **options).predict(X)

@@ -81,8 +81,13 @@ def _is_zarr(data: Any) -> bool:
 
 
 def _in_memory(estimator: Any, data: Any, reset: bool) -> Array:
+    if isinstance(data, np.ma.MaskedArray):  # scikit-learn would drop the mask
+        dtype = np.float32 if data.dtype == np.float32 else np.float64
+        data = np.ma.filled(data.astype(dtype), np.nan)
     if getattr(data, "ndim", 2) > 2:
         _check_count(estimator, np.shape(data)[-1], reset)
+        if reset and hasattr(estimator, "feature_names_in_"):
+            del estimator.feature_names_in_
         return np.asarray(data)
     values: Array = validate_data(
         estimator,

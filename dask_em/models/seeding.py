@@ -3,7 +3,7 @@
 Centres are sought in whitened coordinates: on the raw ones, features of large variance drown the
 others and k-means cuts elongated clusters across. Whitening, in turn, drowns few directions that
 tell clusters apart in many that are noise; so k-means also looks at coordinates that are scaled
-only, and the likelihood decides.
+only, and at raw ones, and the likelihood after a few EM steps decides.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ import numpy as np
 from numpy.random import Generator
 
 from dask_em.core.block import Block
+from dask_em.core.em import fit
 from dask_em.core.records import Array, Record
+from dask_em.core.stopping import Stopping
 from dask_em.errors import DataError
 from dask_em.models.mixture import MixtureParameters
 
@@ -27,6 +29,8 @@ __all__ = ["STARTS", "Given", "KMeans", "KMeansPlusPlus", "RandomRows", "RandomS
 
 #: rows on which centres are sought; more would cost seconds and change little
 MOST_ROWS = 1 << 17
+#: rows and EM steps by which divisions are compared
+TRIED_ROWS, TRIED_STEPS = 1 << 14, 8
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,10 @@ class Start(Record, ABC):
         ]
         if len(candidates) == 1:
             return candidates[0]
-        return max(candidates, key=lambda found: mixture.expect(sample, found).log_likelihood)
+        few = _thinned(sample, TRIED_ROWS, rng)
+        tries = [fit(mixture, few, start, Stopping(0, TRIED_STEPS)) for start in candidates]
+        best = max(range(len(tries)), key=lambda i: tries[i].last.objective)
+        return candidates[best]
 
     def _estimate(self, mixture: Mixture, sample: Block, shares: Array) -> MixtureParameters:
         if sample.weights is not None:
@@ -72,7 +79,7 @@ class KMeans(Start):
         found = []
         # with several threads k-means adds up in order of arrival, and its last bits vary
         with threadpool_limits(1):
-            for rows in (whitened(sample), standardized(sample))[: min(k, sample.n_features, 2)]:
+            for rows in _coordinates(sample, k):
                 clusters = Clusters(k, n_init=1, random_state=_seed(rng))
                 clusters.fit(rows, sample_weight=sample.weights)
                 found.append(_one_hot(clusters.labels_, k))
@@ -190,9 +197,22 @@ def _usable(sample: Block, k: int, rng: Generator) -> Block:
             f"Expected n_samples >= n_components but got n_components = {k}, "
             f"n_samples = {len(sample)}"
         )
-    if len(sample) > max(MOST_ROWS, k):
-        sample = sample.take(np.sort(rng.choice(len(sample), MOST_ROWS, replace=False)))
-    return sample
+    return _thinned(sample, max(MOST_ROWS, k), rng)
+
+
+def _thinned(sample: Block, most: int, rng: Generator) -> Block:
+    if len(sample) <= most:
+        return sample
+    return sample.take(np.sort(rng.choice(len(sample), most, replace=False)))
+
+
+def _coordinates(sample: Block, k: int) -> list[Array]:
+    """Ways to see the rows; one is enough where nothing can come of others."""
+    whitened_rows = whitened(sample)
+    if k == 1 or sample.n_features == 1:
+        return [whitened_rows]
+    raw = sample.values.astype(np.float64)
+    return [whitened_rows, standardized(sample), raw - np.average(raw, 0, sample.weights)]
 
 
 def _one_hot(labels: Array, k: int) -> Array:

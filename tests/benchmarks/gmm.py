@@ -23,6 +23,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
 
+import dask
 import numpy as np
 from rich.console import Console
 from rich.table import Table
@@ -170,6 +171,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--through", choices=["kernel", "fit"], default="kernel")
     options = parser.parse_args()
+    dask.config.set(num_workers=1)
     warnings.simplefilter("ignore")
     table = Table(title=f"seconds per iteration, medians of {options.repeats} paired runs")
     for name in (
