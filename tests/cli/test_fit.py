@@ -106,7 +106,7 @@ def test_unreadable_chunk(large: str) -> None:
     result = run(*words, "--on-bad-chunk", "skip", "--json")
     assert json.loads(result.stdout)["passes"][-1]["rows"] == 1_200_000
     assert "1 unreadable chunk skipped" in result.stderr
-    assert "warning: 1 chunks could not be read" in result.stderr
+    assert "warning: 1 chunk could not be read" in result.stderr
 
 
 def test_more_components_than_rows(store: str) -> None:
