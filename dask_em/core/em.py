@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import count
+from math import isfinite
 from typing import Generic, TypeVar
 
 from dask_em.core.block import Block
@@ -66,6 +67,11 @@ def fit(model: Model[P, S], block: Block, start: P, stopping: Stopping) -> Fit[P
     iterates = em(model, lambda parameters: model.expect(block, parameters), start)
     while outcome is None:
         iterate = next(iterates)
+        if not isfinite(iterate.objective):
+            raise DataError(
+                f"the log-likelihood is {iterate.statistics.log_likelihood}: values are NaN, "
+                "infinite or too large to be squared; mask or rescale them"
+            )
         outcome = stopping.judge(objectives[-1], iterate.objective, len(objectives))
         objectives.append(iterate.objective)
     return Fit(model.maximize(iterate.statistics), iterate, tuple(objectives[1:]), outcome)

@@ -33,6 +33,16 @@ class Record:
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
+        other = Record._known.get(cls.__name__)
+        if (
+            other is not None
+            and other.__module__.startswith("dask_em.")
+            and other.__module__ != cls.__module__
+        ):
+            raise TypeError(
+                f"a Record named {cls.__name__!r} is part of {other.__module__}, and archives know "
+                "records by their names; choose another name"
+            )
         Record._known[cls.__name__] = cls
 
     def flatten(self) -> tuple[dict[str, Any], dict[str, Array]]:

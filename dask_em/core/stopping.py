@@ -22,7 +22,6 @@ class Outcome(Enum):
         "the log-likelihood fell by more than rounding can explain; rows changed under the fit, or "
         "the model's maximize does not maximize"
     )
-    INTERRUPTED = "stopped before it converged; the parameters are those of the last full pass"
 
     @property
     def advice(self) -> str:

@@ -122,7 +122,7 @@ def fit(
     if start is not None:
         return _run(passes, start, stopping, first, previous)
     starts = (model.initialize(first.sample(), rng) for _ in range(n_init))
-    if n_init == 1 or first.holds_every_row():
+    if n_init == 1 or stopping.max_iter == 0 or first.holds_every_row():
         return _best(_run(passes, start, stopping, first) for start in starts)
     tries = [fit_block(model, first.sample(), start, stopping) for start in starts]
     best = max(tries, key=lambda candidate: candidate.last.objective)
@@ -157,7 +157,9 @@ def _run(
     iterates = em(mending, e_step, start)
     while outcome is None:
         iterate = next(iterates)
-        outcome = stopping.judge(previous, iterate.objective, len(records), mending.monotone)
+        # the first objective may follow one of other data: nothing can be said of its fall
+        monotone = mending.monotone and len(records) > 1
+        outcome = stopping.judge(previous, iterate.objective, len(records), monotone)
         previous = iterate.objective
     parameters = passes.model.maximize(iterate.statistics)
     # no pass follows the last M-step, so what it repaired goes with the last pass
@@ -221,8 +223,10 @@ class _Mending(Generic[P, S]):
         if not useless or self.reseeds >= MOST_RESEEDS:
             return parameters
         self.reseeds += 1
-        moved: Any = self.model
-        return moved.reseed(parameters, self.first.sample())  # type: ignore[no-any-return]
+        model: Any = self.model
+        moved = model.reseed(parameters, self.first.sample())
+        self.repairs = self.found(moved)
+        return moved  # type: ignore[no-any-return]
 
 
 def score(

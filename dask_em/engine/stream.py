@@ -163,13 +163,17 @@ def _piece(chunk: Chunk, reading: Reading, begin: float) -> Piece:
     whole = chunk.block
     shape = reading.schema.sample_shape
     positions = chunk.positions(shape) if reading.with_positions else None
+    if whole.weights is not None and not whole.weights.all():
+        present = whole.weights > 0  # a weight of 0 leaves the row out, whatever it holds
+        whole = whole.take(present)
+        positions = None if positions is None else positions[present]
     block = whole if reading.missing is None else reading.missing.apply(whole, chunk.name)
     if positions is not None and len(block) < len(whole):
         positions = positions[whole.observed()]
     tally = Tally(
         rows=len(block),
         dropped=len(whole) - len(block),
-        nbytes=whole.nbytes,
+        nbytes=chunk.block.nbytes,
         read_seconds=time.perf_counter() - begin,
     )
     return Piece(block, chunk.name, positions, tally)

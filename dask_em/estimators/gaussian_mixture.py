@@ -20,7 +20,12 @@ from dask_em.engine.predict import Label, LogDensity, Prediction, Probability, Q
 from dask_em.engine.source import Source
 from dask_em.estimators.fitting import keep, parameters_of, run, warn
 from dask_em.estimators.interchange import take_fitted, to_sklearn
-from dask_em.estimators.rows import Selection, check_enough_rows, open_rows
+from dask_em.estimators.rows import (
+    Selection,
+    check_enough_rows,
+    features_kept_on_failure,
+    open_rows,
+)
 from dask_em.estimators.verbose import Verbose
 from dask_em.models.covariance import STRUCTURES
 from dask_em.models.gaussian import Gaussian
@@ -186,9 +191,10 @@ class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
         """
         self._validate_params()
         selection = Selection(features, sample_dims, storage_options)
-        source = open_rows(self, X, sample_weight, selection, reset=True)
-        check_enough_rows(source, self.n_components)
-        fitted = run(self, source, client, monitor or Verbose.of(self))
+        with features_kept_on_failure(self):
+            source = open_rows(self, X, sample_weight, selection, reset=True)
+            check_enough_rows(source, self.n_components)
+            fitted = run(self, source, client, monitor or Verbose.of(self))
         self._selection = selection
         keep(self, fitted, np.dtype(source.schema.dtype))
         warn(self, fitted)
@@ -334,7 +340,7 @@ class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
             self._draws = getattr(self, "_draws", 0) + 1
             rng = np.random.default_rng([int(self.random_state), self._draws])
         else:
-            chance = check_random_state(random_state or self.random_state)
+            chance = check_random_state(self.random_state if random_state is None else random_state)
             rng = np.random.default_rng(chance.randint(2**31 - 1, size=4))
         return self._model.sample(n_samples, self._parameters, rng)
 

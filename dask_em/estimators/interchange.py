@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Any
 
 from sklearn.mixture import GaussianMixture
@@ -23,6 +24,7 @@ def to_sklearn(estimator: Any) -> GaussianMixture:
     theirs = GaussianMixture().get_params()
     mine = estimator.get_params()
     twin = GaussianMixture(**{name: mine[name] for name in theirs})
+    twin.n_components = len(estimator.weights_)  # fewer than asked for where some were dropped
     _copy(estimator, twin)
     return twin
 
@@ -37,4 +39,4 @@ def take_fitted(fitted: GaussianMixture, estimator: Any) -> None:
 def _copy(one: Any, other: Any) -> None:
     for name in SHARED:
         if hasattr(one, name):
-            setattr(other, name, getattr(one, name))
+            setattr(other, name, copy(getattr(one, name)))

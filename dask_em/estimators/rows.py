@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ from dask_em.engine.source import Source
 from dask_em.errors import DataError, SchemaError
 from dask_em.sources.registry import open_source
 
-__all__ = ["Selection", "check_enough_rows", "open_rows"]
+__all__ = ["Selection", "check_enough_rows", "features_kept_on_failure", "open_rows"]
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,21 @@ def _check_count(estimator: Any, found: int, reset: bool) -> None:
             f"X has {found} features, but {type(estimator).__name__} is expecting "
             f"{estimator.n_features_in_} features as input"
         )
+
+
+@contextmanager
+def features_kept_on_failure(estimator: Any) -> Iterator[None]:
+    """A fit that fails leaves an estimator as it was fitted before."""
+    names = ("n_features_in_", "feature_names_in_")
+    before = {name: getattr(estimator, name) for name in names if hasattr(estimator, name)}
+    try:
+        yield
+    except BaseException:
+        if hasattr(estimator, "means_"):
+            for name in names:
+                vars(estimator).pop(name, None)
+            vars(estimator).update(before)
+        raise
 
 
 def check_enough_rows(source: Source, n_components: int) -> None:

@@ -82,8 +82,8 @@ class Full(Structure):
     def rescaled(self, factors: Array, scale: Array) -> Array:
         return np.asarray(factors * scale[:, None])
 
-    def inflated(self, covariances: Array, amount: float) -> Array:
-        return np.asarray(covariances + amount * np.eye(covariances.shape[-1]))
+    def inflated(self, covariances: Array, amounts: Array) -> Array:
+        return np.asarray(covariances + np.diag(amounts))
 
     def dense(self, covariances: Array, component: int, d: int) -> Array:
         return np.asarray(covariances[component])
@@ -93,6 +93,9 @@ class Full(Structure):
 
     def smallest(self, covariances: Array, k: int) -> Array:
         return np.asarray(np.linalg.eigvalsh(covariances)[:, 0])
+
+    def largest(self, covariances: Array, k: int) -> Array:
+        return np.asarray(np.diagonal(covariances, axis1=1, axis2=2).max(axis=1))
 
     def centred(self, centred: Array, factors: Array, component: int) -> Array:
         return mahalanobis(centred, factors[component])
@@ -163,8 +166,8 @@ class Tied(Structure):
     def rescaled(self, factors: Array, scale: Array) -> Array:
         return np.asarray(factors * scale[:, None])
 
-    def inflated(self, covariances: Array, amount: float) -> Array:
-        return np.asarray(covariances + amount * np.eye(covariances.shape[-1]))
+    def inflated(self, covariances: Array, amounts: Array) -> Array:
+        return np.asarray(covariances + np.diag(amounts))
 
     def dense(self, covariances: Array, component: int, d: int) -> Array:
         return covariances
@@ -175,6 +178,9 @@ class Tied(Structure):
 
     def smallest(self, covariances: Array, k: int) -> Array:
         return np.full(k, np.linalg.eigvalsh(covariances)[0])
+
+    def largest(self, covariances: Array, k: int) -> Array:
+        return np.full(k, np.diagonal(covariances).max())
 
     def centred(self, centred: Array, factors: Array, component: int) -> Array:
         return mahalanobis(centred, factors)
@@ -243,8 +249,8 @@ class Diagonal(Structure):
     def rescaled(self, factors: Array, scale: Array) -> Array:
         return np.asarray(factors * scale)
 
-    def inflated(self, covariances: Array, amount: float) -> Array:
-        return np.asarray(covariances + amount)
+    def inflated(self, covariances: Array, amounts: Array) -> Array:
+        return np.asarray(covariances + amounts)
 
     def dense(self, covariances: Array, component: int, d: int) -> Array:
         return np.diag(covariances[component])
@@ -256,6 +262,9 @@ class Diagonal(Structure):
 
     def smallest(self, covariances: Array, k: int) -> Array:
         return np.asarray(covariances.min(axis=1))
+
+    def largest(self, covariances: Array, k: int) -> Array:
+        return np.asarray(covariances.max(axis=1))
 
     def centred(self, centred: Array, factors: Array, component: int) -> Array:
         centred *= factors[component]
@@ -321,8 +330,8 @@ class Spherical(Structure):
     def rescaled(self, factors: Array, scale: Array) -> Array:
         return np.asarray(factors * scale[0])
 
-    def inflated(self, covariances: Array, amount: float) -> Array:
-        return np.asarray(covariances + amount)
+    def inflated(self, covariances: Array, amounts: Array) -> Array:
+        return np.asarray(covariances + amounts[0])
 
     def dense(self, covariances: Array, component: int, d: int) -> Array:
         return np.asarray(covariances[component] * np.eye(d))
@@ -332,6 +341,9 @@ class Spherical(Structure):
         return np.maximum(covariances, floor), blamed
 
     def smallest(self, covariances: Array, k: int) -> Array:
+        return covariances
+
+    def largest(self, covariances: Array, k: int) -> Array:
         return covariances
 
     def centred(self, centred: Array, factors: Array, component: int) -> Array:

@@ -70,7 +70,14 @@ class Emission(Record, ABC, Generic[C, A]):
 
     @abstractmethod
     def estimate(self, counts: Array, sums: A) -> tuple[C, tuple[Repair, ...]]:
-        """Components that maximize the likelihood, and what had to be repaired in them."""
+        """Components that maximize the likelihood, and what had to be repaired in them.
+
+        The counts (k,) are positive.
+        """
+
+    def forgiving(self) -> Emission[C, A]:
+        """The same family, repairing what it would refuse."""
+        return self
 
     @abstractmethod
     def select(self, components: C, which: Array) -> C:
@@ -194,6 +201,6 @@ def _arrays(components: Record) -> list[tuple[str, Array]]:
 
 
 def log_weights(weights: Array) -> Array:
-    """Log of mixing weights (k,), finite also where a weight is 0."""
-    tiny = np.finfo(np.float32).tiny
-    return np.asarray(np.log(np.maximum(weights, tiny)))
+    """Log of mixing weights (k,); -inf where a weight is 0."""
+    with np.errstate(divide="ignore"):
+        return np.asarray(np.log(weights))

@@ -9,7 +9,7 @@ import numpy as np
 
 from dask_em.core.records import Array, Record
 
-__all__ = ["Frame"]
+__all__ = ["Frame", "mean_and_spread"]
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Frame(Record):
 
     Squares lose the digits that data far from zero share, so rows are centred and scaled first.
     Any nearby shift and scale serve; these are chosen so that the map is exact: shifts that
-    float32 can hold, scales that are powers of two.
+    float32 can hold where one is near, scales that are powers of two.
     """
 
     shift: Array  # (d,) units of the data
@@ -37,16 +37,16 @@ class Frame(Record):
         else:
             spread = np.where(usable, spread, 1.0)
         exponent = np.clip(np.round(np.log2(spread)), -500, 500)
-        with np.errstate(over="ignore"):
+        scale = np.exp2(exponent)
+        with np.errstate(over="ignore", invalid="ignore"):
             shift = np.asarray(mean, dtype=np.float32).astype(np.float64)
-        return cls(np.where(np.isfinite(shift), shift, mean), np.exp2(exponent))
+            near = np.abs(shift - mean) < scale
+        return cls(np.where(near, shift, mean), scale)
 
     @classmethod
     def of_rows(cls, values: Array, weights: Array | None, isotropic: bool = False) -> Self:
         """The frame of rows (n, d) with weights (n,), at least one of which is positive."""
-        mean = np.average(values, axis=0, weights=weights)
-        spread = np.sqrt(np.average((values - mean) ** 2, axis=0, weights=weights))
-        return cls.around(mean, spread, isotropic)
+        return cls.around(*mean_and_spread(values, weights), isotropic)
 
     def inward(self, values: Array) -> Array:
         """Rows (n, d) in the frame."""
@@ -60,3 +60,14 @@ class Frame(Record):
     def log_volume(self) -> float:
         """Nats per row that the scaling adds to a log-density."""
         return float(-np.log(self.scale).sum())
+
+
+def mean_and_spread(values: Array, weights: Array | None) -> tuple[Array, Array]:
+    """Mean (d,) and standard deviation (d,) of rows (n, d) with weights (n,).
+
+    A constant has a spread of exactly 0, not the rounding error of its mean.
+    """
+    mean = np.average(values, axis=0, weights=weights)
+    mean = mean + np.average(values - mean, axis=0, weights=weights)
+    spread = np.sqrt(np.average((values - mean) ** 2, axis=0, weights=weights))
+    return mean, np.where(spread > 8 * np.finfo(float).eps * np.abs(mean), spread, 0.0)

@@ -85,13 +85,16 @@ class Gaussians(Record):
 
     @cached_property
     def condition(self) -> float:
-        """Largest ``|mean|^2 / smallest eigenvalue`` of a component, in the frame.
+        """Largest ``(|mean|^2 + variance) / smallest eigenvalue`` of a component, in the frame.
 
         Times eps, it is the relative error of a variance that is computed from squares.
         """
         means, covariances = self.framed
-        smallest = self.structure.smallest(covariances, len(means))
-        return float(np.max((means**2).sum(axis=1) / smallest))
+        k = len(means)
+        tiny = np.finfo(float).tiny
+        smallest = np.maximum(self.structure.smallest(covariances, k), tiny)
+        squares = (means**2).sum(axis=1) + self.structure.largest(covariances, k)
+        return float(np.max(squares / smallest))
 
     def __getstate__(self) -> dict[str, Any]:
         # what was computed from the fields is computed again where it arrives
@@ -157,19 +160,18 @@ class Gaussian(Emission[Gaussians, Moments]):
         return counts, Moments(first, self.structure.packed(dense), origin, frame)
 
     def estimate(self, counts: Array, sums: Moments) -> tuple[Gaussians, tuple[Repair, ...]]:
-        counts = counts + 10 * np.finfo(float).eps
+        frame = sums.frame
         deviations = sums.first / counts[:, None]
         covariances = self.structure.from_moments(counts, deviations, sums.second)
-        reach = self.reg_covar / float(np.max(sums.frame.scale)) ** 2
-        repairs: tuple[Repair, ...] = ()
-        if reach < self.floor:  # reg_covar alone does not keep them positive
-            covariances, repairs = self._floored(covariances)
-        frame = sums.frame
-        covariances = self.structure.scaled(covariances, frame.scale)
         if self.reg_covar:
-            covariances = self.structure.inflated(covariances, self.reg_covar)
+            covariances = self.structure.inflated(covariances, self.reg_covar / frame.scale**2)
+        covariances, repairs = self._floored(covariances)
+        covariances = self.structure.scaled(covariances, frame.scale)
         means = frame.outward(sums.origin + deviations)
         return Gaussians(means, covariances, self.structure, frame), repairs
+
+    def forgiving(self) -> Gaussian:
+        return replace(self, repair=True)
 
     def _floored(self, covariances: Array) -> tuple[Array, tuple[Repair, ...]]:
         covariances, blamed = self.structure.floored(covariances, self.floor)
@@ -214,7 +216,8 @@ class Gaussian(Emission[Gaussians, Moments]):
 
     def duplicates(self, components: Gaussians) -> list[int]:
         """Components within a millionth of a standard deviation of an earlier one."""
-        white = self.structure.whiten(components.means, components.factors)
+        means, _ = components.framed  # where an offset costs no digits
+        white = self.structure.whiten(means, components.framed_factors)
         found = []
         for j in range(1, len(white)):
             near = np.abs(white[:j] - white[j]).max(axis=1) < 1e-6
@@ -226,5 +229,5 @@ class Gaussian(Emission[Gaussians, Moments]):
     def _same_spread(self, components: Gaussians, i: int, j: int) -> bool:
         if self.structure.shared:
             return True
-        one, other = components.factors[i], components.factors[j]
+        one, other = components.framed_factors[i], components.framed_factors[j]
         return bool(np.allclose(one, other, rtol=1e-6, atol=1e-6 * np.abs(one).max()))

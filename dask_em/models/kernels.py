@@ -153,10 +153,11 @@ class CentredKernel(Kernel[Moments]):
 
     def __init__(self, components: Gaussians, weights: Array, tile: np.dtype, rows: int) -> None:
         self.structure, self.frame = components.structure, components.place
-        self.origin, _ = components.framed
-        k, d = self.origin.shape
+        means, _ = components.framed
+        k, d = means.shape
         self.tile_rows = max(1, min(rows, 512 if d > 32 else 2048))
-        self.means = self.origin.astype(tile)
+        self.means = means.astype(tile)
+        self.origin = self.means.astype(np.float64)
         self.factors = components.framed_factors.astype(tile)
         self.constant = (
             log_weights(weights)

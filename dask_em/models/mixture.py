@@ -15,7 +15,7 @@ from dask_em.core.records import TRANSIENT, Additive, Array, Parameters, Record,
 from dask_em.errors import DataError, DegenerateError, InputError
 from dask_em.models.emission import Emission, Kernel
 
-__all__ = ["POLICIES", "Mixture", "MixtureParameters", "MixtureStatistics"]
+__all__ = ["POLICIES", "Mixture", "MixtureParameters", "MixtureStatistics", "padded"]
 
 POLICIES = ("repair", "drop", "raise")
 
@@ -37,7 +37,7 @@ class MixtureParameters(Parameters):
 class MixtureStatistics(Statistics):
     """Sums over rows, by component."""
 
-    rows: float  # how many rows of positive weight were summed
+    occupancy: Array  # (k,) sum of responsibilities, whatever the weights of the rows
     counts: Array  # (k,) sum of weighted responsibilities
     sums: Additive  # the emission's sums
 
@@ -86,22 +86,27 @@ class Mixture(Model[MixtureParameters, MixtureStatistics]):
 
     def expect(self, block: Block, parameters: MixtureParameters) -> MixtureStatistics:
         kernel = self._kernel(block, parameters)
-        log_likelihood = 0.0
+        log_likelihood, occupancy = 0.0, np.zeros(parameters.k)
         for tile in _tiles(block, kernel.tile_rows):
             joint = kernel.log_joint(tile.values)
-            log_likelihood += _share_out(joint, tile.weights)
+            log_density = _normalize(joint)
+            if tile.weights is None:
+                log_likelihood += float(log_density.sum(dtype=np.float64))
+            else:
+                occupancy += joint @ (tile.weights > 0)
+                joint *= tile.weights.astype(joint.dtype, copy=False)
+                log_likelihood += float(tile.weights @ log_density)
             kernel.accumulate(joint, tile.weights)
         counts, sums, constant = kernel.sums()
-        present = len(block) if block.weights is None else np.count_nonzero(block.weights)
-        return MixtureStatistics(
-            block.mass, log_likelihood + constant, float(present), counts, sums
-        )
+        if block.weights is None:
+            occupancy = counts
+        return MixtureStatistics(block.mass, log_likelihood + constant, occupancy, counts, sums)
 
     def maximize(self, statistics: MixtureStatistics) -> MixtureParameters:
-        counts = statistics.counts + 10 * np.finfo(float).eps
-        components, repairs = self.emission.estimate(statistics.counts, statistics.sums)
-        row = statistics.mass / max(statistics.rows, 1.0)
-        empty = [int(j) for j in np.flatnonzero(statistics.counts < row)]
+        counts = padded(statistics.counts, statistics.occupancy)
+        components, repairs = self.emission.estimate(counts, statistics.sums)
+        # a row that is a component's own may be counted with a rounding error
+        empty = [int(j) for j in np.flatnonzero(statistics.occupancy < 0.999)]
         twins = [j for j in self.emission.duplicates(components) if j not in empty]
         repairs += tuple(_useless("empty", j, self.degenerate) for j in empty)
         repairs += tuple(_useless("duplicate", j, self.degenerate) for j in twins)
@@ -109,6 +114,10 @@ class Mixture(Model[MixtureParameters, MixtureStatistics]):
         if self.degenerate == "raise" and repairs:
             raise DegenerateError(_complaint(repairs))
         return self._without_useless(parameters) if self.degenerate == "drop" else parameters
+
+    def forgiving(self) -> Mixture:
+        """The same mixture, repairing what it would refuse or drop."""
+        return replace(self, degenerate="repair", emission=self.emission.forgiving())
 
     def posterior(self, block: Block, parameters: MixtureParameters) -> tuple[Array, Array]:
         """Responsibilities (n, k) and log-densities (n,) in nats."""
@@ -125,6 +134,8 @@ class Mixture(Model[MixtureParameters, MixtureStatistics]):
                 log_density[rows] += constant
             responsibilities[rows] = joint.T
             at += len(tile)
+        far = ~np.isfinite(log_density)  # so far from all components that the squares overflow
+        log_density[far], responsibilities[far] = -np.inf, 1 / parameters.k
         return responsibilities, log_density
 
     def sample(
@@ -165,7 +176,12 @@ class Mixture(Model[MixtureParameters, MixtureStatistics]):
         )
         weights = parameters.weights.copy()
         weights[which] = 1 / parameters.k
-        return replace(parameters, weights=weights / weights.sum(), components=components)
+        return replace(
+            parameters,
+            weights=weights / weights.sum(),
+            components=components,
+            repaired=tuple(_moved(repair, which) for repair in parameters.repaired),
+        )
 
     def _kernel(self, block: Block, parameters: MixtureParameters) -> Kernel[Any]:
         return self.emission.prepare(
@@ -207,18 +223,21 @@ def _normalize(joint: Array) -> Array:
     return np.asarray(total)
 
 
-def _share_out(joint: Array, weights: Array | None) -> float:
-    """`_normalize`, then weigh the rows; returns the weighted sum of log-densities."""
-    log_density = _normalize(joint)
-    if weights is None:
-        return float(log_density.sum(dtype=np.float64))
-    joint *= weights.astype(joint.dtype, copy=False)
-    return float(weights @ log_density)
+def padded(counts: Array, occupancy: Array) -> Array:
+    """Counts (k,) that can be divided by: scikit-learn's 10 eps rows on top."""
+    row = counts.sum() / max(occupancy.sum(), 1.0)
+    return np.asarray(counts + 10 * np.finfo(float).eps * row)
 
 
 def _useless(kind: str, component: int, policy: str) -> Repair:
-    actions = {"repair": "moved to badly explained rows", "drop": "dropped", "raise": "refused"}
+    actions = {"repair": "left as it is", "drop": "dropped", "raise": "refused"}
     return Repair(kind, component, None, actions[policy])
+
+
+def _moved(repair: Repair, which: list[int]) -> Repair:
+    if repair.component not in which or repair.kind == "singular":
+        return repair
+    return replace(repair, action="moved to badly explained rows")
 
 
 def _complaint(repairs: tuple[Repair, ...]) -> str:

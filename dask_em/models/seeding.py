@@ -20,7 +20,8 @@ from dask_em.core.em import fit
 from dask_em.core.records import Array, Record
 from dask_em.core.stopping import Stopping
 from dask_em.errors import DataError
-from dask_em.models.mixture import MixtureParameters
+from dask_em.models.frame import mean_and_spread
+from dask_em.models.mixture import MixtureParameters, padded
 
 if TYPE_CHECKING:
     from dask_em.models.mixture import Mixture
@@ -46,24 +47,10 @@ class Start(Record, ABC):
     def parameters(self, mixture: Mixture, sample: Block, rng: Generator) -> MixtureParameters:
         """Parameters that maximize the likelihood under a division; those of the likeliest one."""
         sample = _usable(sample, mixture.n_components, rng)
-        candidates = [
-            self._estimate(mixture, sample, shares)
-            for shares in self.divisions(sample, mixture.n_components, rng)
-        ]
-        if len(candidates) == 1:
-            return candidates[0]
-        few = _thinned(sample, TRIED_ROWS, rng)
-        tries = [fit(mixture, few, start, Stopping(0, TRIED_STEPS)) for start in candidates]
-        best = max(range(len(tries)), key=lambda i: tries[i].last.objective)
-        return candidates[best]
-
-    def _estimate(self, mixture: Mixture, sample: Block, shares: Array) -> MixtureParameters:
-        if sample.weights is not None:
-            shares = shares * sample.weights
-        counts, sums = mixture.emission.summarize(sample, shares)
-        components, repairs = mixture.emission.estimate(counts, sums)
-        counts = counts + 10 * np.finfo(float).eps
-        return MixtureParameters(counts / counts.sum(), components, repairs)
+        divisions = self.divisions(sample, mixture.n_components, rng)
+        if len(divisions) > 1:
+            divisions = [_likeliest(mixture.forgiving(), sample, divisions, rng)]
+        return _estimate(mixture, sample, divisions[0])
 
 
 @dataclass(frozen=True)
@@ -168,11 +155,31 @@ STARTS: dict[str, Start] = {
 }
 
 
+def _likeliest(mixture: Mixture, sample: Block, divisions: list[Array], rng: Generator) -> Array:
+    """The division from which a few EM steps on some of the rows lead furthest."""
+    few = _thinned(sample, TRIED_ROWS, rng)
+    starts = [_estimate(mixture, sample, shares) for shares in divisions]
+    tries = [fit(mixture, few, start, Stopping(0, TRIED_STEPS)) for start in starts]
+    best = max(range(len(tries)), key=lambda index: tries[index].last.objective)
+    return divisions[best]
+
+
+def _estimate(mixture: Mixture, sample: Block, shares: Array) -> MixtureParameters:
+    """Parameters that maximize the likelihood under given shares (k, n)."""
+    occupancy = shares.sum(axis=1)
+    if sample.weights is not None:
+        shares = shares * sample.weights
+    counts, sums = mixture.emission.summarize(sample, shares)
+    counts = padded(counts, occupancy)
+    components, repairs = mixture.emission.estimate(counts, sums)
+    return MixtureParameters(counts / counts.sum(), components, repairs)
+
+
 def standardized(sample: Block) -> Array:
     """Rows (n, d) of zero mean, each feature of unit variance; constant features are zero."""
     rows = sample.values.astype(np.float64)
-    rows -= np.average(rows, axis=0, weights=sample.weights)
-    spread = np.sqrt(np.average(rows**2, axis=0, weights=sample.weights))
+    mean, spread = mean_and_spread(rows, sample.weights)
+    rows -= mean
     rows /= np.where(spread > 0, spread, 1.0)
     return np.asarray(rows)
 

@@ -90,8 +90,8 @@ class Structure(Record, ABC):
         """Factors of the precisions after each feature is divided by scale (d,)."""
 
     @abstractmethod
-    def inflated(self, covariances: Array, amount: float) -> Array:
-        """Covariances with `amount` added to the variance of every feature."""
+    def inflated(self, covariances: Array, amounts: Array) -> Array:
+        """Covariances with amounts (d,) added to the variances of the features."""
 
     @abstractmethod
     def dense(self, covariances: Array, component: int, d: int) -> Array:
@@ -107,6 +107,10 @@ class Structure(Record, ABC):
     @abstractmethod
     def smallest(self, covariances: Array, k: int) -> Array:
         """(k,) smallest eigenvalue of each covariance."""
+
+    @abstractmethod
+    def largest(self, covariances: Array, k: int) -> Array:
+        """(k,) largest variance of a feature in each component."""
 
     @abstractmethod
     def centred(self, centred: Array, factors: Array, component: int) -> Array:

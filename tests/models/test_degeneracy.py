@@ -75,7 +75,7 @@ def test_an_empty_component_is_found(name: str) -> None:
 @pytest.mark.parametrize("name", STRUCTURES)
 def test_a_duplicate_component_is_found(name: str) -> None:
     (repair,) = m_step("repair", TWINS, STRUCTURES[name]).repaired
-    assert repair == Repair("duplicate", 2, None, "moved to badly explained rows")
+    assert repair == Repair("duplicate", 2, None, "left as it is")
 
 
 def test_a_component_that_is_merely_near_another_is_none() -> None:

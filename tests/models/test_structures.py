@@ -77,7 +77,7 @@ def test_scaling_and_inflating(structure: Structure, covariances: Array) -> None
     assert_allclose(dense(structure, scaled), expected)
     factors = structure.factor(covariances)
     assert_allclose(structure.rescaled(factors, 1 / scale), structure.factor(scaled), rtol=1e-10)
-    inflated = structure.inflated(covariances, 0.25)
+    inflated = structure.inflated(covariances, np.full(D, 0.25))
     assert_allclose(dense(structure, inflated), dense(structure, covariances) + 0.25 * np.eye(D))
 
 
