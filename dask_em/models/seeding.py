@@ -9,6 +9,7 @@ only, and at raw ones, and the likelihood after a few EM steps decides.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["STARTS", "Given", "KMeans", "KMeansPlusPlus", "RandomRows", "RandomShares", "Start"]
 
 #: rows on which centres are sought; more would cost seconds and change little
-MOST_ROWS = 1 << 17
+MOST_ROWS = 1 << 16
 #: rows and EM steps by which divisions are compared
 TRIED_ROWS, TRIED_STEPS = 1 << 14, 8
 
@@ -213,13 +214,13 @@ def _thinned(sample: Block, most: int, rng: Generator) -> Block:
     return sample.take(np.sort(rng.choice(len(sample), most, replace=False)))
 
 
-def _coordinates(sample: Block, k: int) -> list[Array]:
-    """Ways to see the rows; one is enough where nothing can come of others."""
-    whitened_rows = whitened(sample)
-    if k == 1 or sample.n_features == 1:
-        return [whitened_rows]
-    raw = sample.values.astype(np.float64)
-    return [whitened_rows, standardized(sample), raw - np.average(raw, 0, sample.weights)]
+def _coordinates(sample: Block, k: int) -> Iterator[Array]:
+    """Ways to see the rows, made one by one; one is enough where nothing can come of others."""
+    yield whitened(sample)
+    if k > 1 and sample.n_features > 1:
+        yield standardized(sample)
+        raw = sample.values.astype(np.float64)
+        yield raw - np.average(raw, 0, sample.weights)
 
 
 def _one_hot(labels: Array, k: int) -> Array:
