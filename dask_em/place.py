@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -18,7 +19,16 @@ from zarr.storage import FsspecStore, LocalStore
 
 from dask_em.errors import ArchiveError
 
-__all__ = ["URL", "Draft", "LocalPlace", "Options", "Place", "RemotePlace", "parse_place"]
+__all__ = [
+    "URL",
+    "Draft",
+    "LocalPlace",
+    "Options",
+    "Place",
+    "RemotePlace",
+    "parse_place",
+    "without_secrets",
+]
 
 URL: TypeAlias = str | os.PathLike[str]
 Options: TypeAlias = Mapping[str, Any] | None
@@ -125,7 +135,7 @@ class RemotePlace(Place):
     options: dict[str, Any]
 
     def __str__(self) -> str:
-        return self.url
+        return without_secrets(self.url)
 
     def exists(self) -> bool:
         files, path = self._files()
@@ -193,3 +203,8 @@ def _flush_entry(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def without_secrets(url: str) -> str:
+    """A URL as it may be shown: user and password, if it has them, are left out."""
+    return re.sub(r"(?<=://)[^/@]+@", "***@", url)

@@ -8,6 +8,7 @@ import socket
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from tempfile import TemporaryDirectory
 from threading import current_thread, main_thread
 from typing import TYPE_CHECKING
@@ -65,7 +66,7 @@ def check_reachable(cluster: Cluster) -> None:
                 # a scheduler speaks first; the client would wait for its word without end
                 if protocol != "tls" and not connection.recv(1):
                     raise ConnectionError("the connection was closed")
-        except (OSError, OverflowError) as error:
+        except (OSError, OverflowError, UnicodeError) as error:
             raise _unreachable(cluster.scheduler or place, error) from error
 
 
@@ -94,7 +95,7 @@ def _started(cluster: Cluster) -> Iterator[Client]:
     from distributed import Client, LocalCluster
 
     with TemporaryDirectory(prefix="dask-em-", ignore_cleanup_errors=True) as scratch:
-        with warnings.catch_warnings(), _sigint_ignored():
+        with warnings.catch_warnings(), _sigint_blocked():
             warnings.simplefilter("ignore")  # the port of the dashboard is taken: another is found
             started = LocalCluster(
                 n_workers=cluster.n_workers,
@@ -112,21 +113,27 @@ def _started(cluster: Cluster) -> Iterator[Client]:
 
 
 @contextmanager
-def _sigint_ignored() -> Iterator[None]:
+def _sigint_blocked() -> Iterator[None]:
     """Processes started inside do not see Ctrl-C: whoever started them closes them."""
     if current_thread() is not main_thread():
         yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # blocked, not ignored: what is started inherits that, and a Ctrl-C of this time is not lost
+    resource_tracker.ensure_running()  # it would unblock the signal when it starts
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def peak_memory(client: Client) -> int | None:
     """The most memory that a worker has had, bytes; None where that cannot be known."""
-    peaks = [peak for peak in client.run(_own_peak).values() if peak is not None]
+    try:
+        found = client.run(_own_peak)
+    except Exception:  # a figure for the summary is not worth a finished fit
+        return None
+    peaks = [peak for peak in found.values() if peak is not None]
     return max(peaks, default=None)
 
 

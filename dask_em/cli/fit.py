@@ -168,8 +168,8 @@ def fit(
         connected(cluster, progress.say) as client,
     ):
         fit_on(client, model, source, selected, progress)
+        model.save(out, overwrite=overwrite)
         peak = None if client is None or cluster.n_workers is None else peak_memory(client)
-    model.save(out, overwrite=overwrite)
     seconds = time.perf_counter() - begin
     if as_json:
         print_json(_document(model, out, seconds, peak))

@@ -32,7 +32,8 @@ def reported(command: Callable[Q, None]) -> Callable[Q, None]:
             warnings.showwarning = _show_warning
             try:
                 command(*args, **kwargs)
-            except DaskEmError as error:
+            except (DaskEmError, ValueError) as error:
+                # a ValueError of its own is scikit-learn's about a parameter
                 _say(f"error: {in_words_of_the_command(str(error))}")
                 raise typer.Exit(FAILED) from error
             except KeyboardInterrupt as error:

@@ -46,10 +46,12 @@ class Passes(Generic[P, S]):
         sampling = Sampling.of(schema, replace(self.reading, with_positions=True))
         self.monitor.begin("first", 0, self.plan.n_tasks)
         begin = time.perf_counter()
-        found = self.runner.reduce(
-            "em-sample", survey_leaves, self.partitions, sampling, self.monitor
-        )
-        survey = checked(found, schema)
+        survey = self._survey(sampling)
+        if not survey.complete and len(survey.rows) < sampling.size:
+            # so many rows were dropped that too few hashes were looked at
+            wider = Sampling.of(schema, sampling.reading, survey.tally.rows)
+            if wider.below > sampling.below:
+                survey = self._survey(wider)
         record = self._record("first", 0, survey.tally, time.perf_counter() - begin)
         self.monitor.end(record)
         self._settle(survey.tally)
@@ -85,6 +87,12 @@ class Passes(Generic[P, S]):
         self.monitor.end(record)
         self._settle(summed.tally)
         return statistics, record
+
+    def _survey(self, sampling: Sampling) -> Survey:
+        found = self.runner.reduce(
+            "em-sample", survey_leaves, self.partitions, sampling, self.monitor
+        )
+        return checked(found, self.source.schema)
 
     def _summed(self, parameters: P) -> Summed:
         expectation = Expectation(self.model, parameters, self.reading)

@@ -15,6 +15,10 @@ __all__ = ["Plan", "Resources", "readable_bytes"]
 USABLE = 0.6
 #: a block that is computed, one that was read ahead, and the decoding of a third
 BLOCKS_IN_FLIGHT = 4
+#: what a row takes beside its values: its position and hash in the first pass
+ROW_BYTES = 32
+#: what a worker takes before it does anything
+BASELINE = 150_000_000
 #: a task below this is not worth the scheduler's time
 TASK_BYTES = 128 << 20
 
@@ -66,6 +70,8 @@ class Plan:
         block = max(schema.chunk_bytes, min(BLOCK_BYTES, schema.nbytes or BLOCK_BYTES))
         in_flight = 1 if source.local else BLOCKS_IN_FLIGHT
         n_leaves = len(leaves(schema.n_chunks))
+        rows = schema.chunk_bytes // (schema.n_features * schema.dtype.itemsize)
+        block += ROW_BYTES * rows
         task_bytes = in_flight * block + (n_leaves.bit_length() + 2) * statistics_bytes
         plan = cls(
             n_leaves,
@@ -79,14 +85,16 @@ class Plan:
     def _check(self, resources: Resources, chunk_bytes: int) -> None:
         if resources.worker_memory is None:
             return
-        usable = int(USABLE * resources.worker_memory)
+        memory = resources.worker_memory
+        usable = max(0, min(int(USABLE * memory), memory - BASELINE))
+        wanted = max(self.worker_bytes / USABLE, self.worker_bytes + BASELINE)
         if self.worker_bytes > usable:
             raise PlanError(
                 f"a task needs {readable_bytes(self.task_bytes)} ({BLOCKS_IN_FLIGHT} blocks of "
-                f"{readable_bytes(chunk_bytes)} and its sums) and a worker runs "
+                f"{readable_bytes(chunk_bytes)} and what goes with them) and a worker runs "
                 f"{resources.threads_per_worker} at a time, but {readable_bytes(usable)} of its "
                 f"{readable_bytes(resources.worker_memory)} may be used; give each worker "
-                f"{readable_bytes(int(self.worker_bytes / USABLE) + 1)}, run fewer threads per "
+                f"{readable_bytes(wanted)}, run fewer threads per "
                 "worker, or store the data in smaller chunks"
             )
 

@@ -30,6 +30,10 @@ __all__ = [
 ]  # fmt: skip
 
 
+#: rows that are asked at a time
+ASKED_ROWS = 1 << 14
+
+
 @dataclass(frozen=True)
 class Query(ABC):
     """What is asked of each row."""
@@ -106,7 +110,7 @@ class Prediction:
         """The answers for all rows of a chunk, those that were left out marked `absent`."""
         query, whole = self.query, chunk.block
         block = self.missing.apply(whole, chunk.name)
-        found = query.ask(block)
+        found = _in_parts(query, block)
         if len(block) == len(whole):
             return found.astype(query.dtype, copy=False)
         answers = np.full((len(whole), *found.shape[1:]), query.absent, query.dtype)
@@ -156,11 +160,22 @@ def lazily(source: Source, prediction: Prediction) -> dask.array.Array:
     name = f"em-predict-{uuid.uuid4().hex}"
     shape = tuple(len(axis) for axis in chunks)
     last = () if columns is None else (0,)
-    graph = {
-        (name, *cell, *last): (_cell, source.partition(range(index, index + 1)), prediction)
-        for index, cell in enumerate(np.ndindex(*shape))
-    }
+    query_key = f"{name}-query"  # in the graph once: it holds the parameters
+    graph: dict[Any, Any] = {query_key: prediction}
+    for index, cell in enumerate(np.ndindex(*shape)):
+        part = source.partition(range(index, index + 1))
+        graph[(name, *cell, *last)] = (_cell, part, query_key)
     return dask.array.Array(graph, name, (*chunks, *trailing), dtype=query.dtype)
+
+
+def _in_parts(query: Query, block: Block) -> Array:
+    """The answers part by part: what they come from takes k numbers a row."""
+    if len(block) <= ASKED_ROWS:
+        return query.ask(block)
+    starts = range(0, len(block), ASKED_ROWS)
+    return np.concatenate(
+        [query.ask(block.take(slice(start, start + ASKED_ROWS))) for start in starts]
+    )
 
 
 def _cell(partition: Partition, prediction: Prediction) -> Array:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from threading import Event
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -15,10 +17,10 @@ from dask_em.engine.limits import one_blas_thread
 from dask_em.engine.monitor import Monitor
 from dask_em.engine.plan import Resources
 from dask_em.engine.reduce import groups, merge
-from dask_em.errors import ClusterError, DaskEmError, InputError
+from dask_em.errors import ClusterError, InputError
 
 if TYPE_CHECKING:
-    from distributed import Client
+    from distributed import Client, Future
 
     from dask_em.engine.source import Source
 
@@ -79,7 +81,9 @@ class LocalRunner(Runner):
             for i, item in enumerate(items)
         ]
         whole = delayed(merge, traverse=False)(*parts, dask_key_name=f"em-merge-{token}")
-        scheduler = dask.config.get("scheduler", None) or "threads"
+        scheduler = dask.config.get("scheduler", None)
+        if scheduler not in ("sync", "synchronous", "single-threaded"):
+            scheduler = "threads"  # a client may have set itself, but the rows lie in this process
         options = {"num_workers": self.resources.n_threads} if scheduler == "threads" else {}
         return whole.compute(scheduler=scheduler, optimize_graph=False, **options)
 
@@ -91,13 +95,18 @@ class ClusterRunner(Runner):
     attempts = 4
 
     def __init__(self, client: Client, timeout: float = 60.0) -> None:
-        self.client = client
+        if client.asynchronous or client.status != "running":
+            kind = "asynchronous" if client.asynchronous else client.status
+            raise ClusterError(f"the client is {kind}; give one that is synchronous and running")
+        self.client, self.timeout = client, timeout
+        _leave_the_pool()
         self.resources = _cluster_resources(client, timeout)
 
     def reduce(
         self, prefix: str, work: Work, items: Sequence[Any], shared: Any, monitor: Monitor
     ) -> Any:
         from distributed.client import FutureCancelledError
+        from distributed.comm.core import CommClosedError
         from distributed.scheduler import KilledWorker
 
         # the work is pure, so a pass that was lost is made again; a task's own error is not lost
@@ -105,9 +114,7 @@ class ClusterRunner(Runner):
         for attempt in range(self.attempts):
             try:
                 return self._once(prefix, work, items, shared, monitor)
-            except DaskEmError:
-                raise
-            except (FutureCancelledError, KilledWorker, OSError) as error:
+            except (FutureCancelledError, KilledWorker, CommClosedError) as error:
                 self._still_there(error, last=attempt + 1 == self.attempts)
         raise AssertionError("unreachable")
 
@@ -132,10 +139,29 @@ class ClusterRunner(Runner):
             everything += futures
             level += 1
         try:
-            return futures[0].result()
+            return self._result(futures[0])
         except BaseException:
             self.client.cancel(everything)
             raise
+
+    def _result(self, future: Future[Any]) -> Any:
+        """Wait for the result as long as there is anybody to work on it."""
+        idle_since: float | None = None
+        while True:
+            try:
+                return future.result(timeout=5)
+            except TimeoutError:
+                if future.done():  # the work itself ran into a time limit
+                    raise
+            if self.client.status != "running" or self.client.scheduler_info()["n_workers"]:
+                idle_since = None
+                continue
+            idle_since = idle_since or time.monotonic()
+            if time.monotonic() - idle_since > self.timeout:
+                raise ClusterError(
+                    f"the cluster has had no worker for {self.timeout:g} s; start some and fit "
+                    "again"
+                )
 
     def _still_there(self, error: BaseException, last: bool) -> None:
         if self.client.status != "running":
@@ -186,15 +212,15 @@ def _found_client() -> Client | None:
 
 
 def _cluster_resources(client: Client, timeout: float) -> Resources:
-    from distributed import TimeoutError as ClusterTimeout
-
-    try:
-        client.wait_for_workers(1, timeout=timeout)
-    except (TimeoutError, ClusterTimeout) as error:
-        raise ClusterError(
-            f"the cluster of {client!r} has had no worker for {timeout:g} s; "
-            "start some and fit again"
-        ) from error
+    if not client.scheduler_info()["n_workers"]:
+        try:
+            # a task, so that a cluster that adapts to its load starts a worker for it
+            client.submit(_same, None, pure=False).result(timeout=timeout)
+        except TimeoutError as error:
+            raise ClusterError(
+                f"the cluster of {client!r} has had no worker for {timeout:g} s; start some and "
+                "fit again"
+            ) from error
     workers = client.scheduler_info(n_workers=-1)["workers"].values()
     limits = [worker["memory_limit"] for worker in workers if worker["memory_limit"]]
     return Resources(
@@ -202,6 +228,16 @@ def _cluster_resources(client: Client, timeout: float) -> Resources:
         threads_per_worker=max(worker["nthreads"] for worker in workers),
         worker_memory=min(limits) if limits else None,
     )
+
+
+def _leave_the_pool() -> None:
+    """Free the thread of the Dask task in which this runs, if it does: it will only wait."""
+    from distributed import secede
+    from distributed.worker import thread_state  # type: ignore[attr-defined]
+
+    if hasattr(thread_state, "execution_state"):
+        with suppress(KeyError):  # it has left already
+            secede()
 
 
 def _configured_threads() -> int | None:

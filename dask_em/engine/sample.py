@@ -101,11 +101,12 @@ class Sampling:
     below: np.uint64  # only rows with a smaller key can be among them
 
     @classmethod
-    def of(cls, schema: Schema, reading: Reading) -> Sampling:
-        """The default size of a sample for these data."""
+    def of(cls, schema: Schema, reading: Reading, n_rows: int | None = None) -> Sampling:
+        """The default size of a sample for these data, of which `n_rows` are not dropped."""
+        n_rows = n_rows or schema.n_rows
         size = min(SAMPLE_ROWS, max(1000, SAMPLE_BYTES // (8 * max(schema.n_features, 1))))
         # twice the expected share is more than enough, and spares moving rows that are thinned out
-        share = 1.0 if not schema.n_rows else min(1.0, 2 * size / schema.n_rows)
+        share = 1.0 if not n_rows else min(1.0, 2 * size / n_rows)
         return cls(reading, size, np.uint64(min(int(share * 2**64), 2**64 - 1)))
 
 
@@ -147,11 +148,12 @@ def _hashed(positions: Array) -> Array:
 
 def checked(survey: Survey | None, schema: Schema) -> Survey:
     """The survey, if there is anything to fit."""
-    if survey is None or not len(survey.rows):
-        dropped = survey.tally.dropped if survey is not None else 0
+    if survey is None or not survey.tally.rows:
+        tally = Tally() if survey is None else survey.tally
         raise DataError(
-            f"{schema.describe} has no row to fit"
-            + (f": all {dropped} rows hold NaN and were dropped" if dropped else "")
+            f"{schema.describe} has no row to fit: {tally.dropped} rows hold NaN and were dropped, "
+            f"{tally.bad_chunks} chunks could not be read; look at the data, or choose other "
+            "policies"
         )
     largest = float(max(-survey.low.min(), survey.high.max()))
     limit = LARGEST[schema.dtype]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -184,6 +185,9 @@ def _gather(pieces: Iterable[Piece]) -> Iterator[Piece]:
     held: list[Piece] = []
     size = 0
     for piece in pieces:
+        if held and size + piece.tally.nbytes > BLOCK_BYTES:
+            yield _joined(held)
+            held, size = [], 0
         held.append(piece)
         size += piece.tally.nbytes
         if size >= BLOCK_BYTES:
@@ -212,9 +216,11 @@ def _joined(pieces: list[Piece]) -> Piece:
 def _ahead(items: Iterator[Item]) -> Iterator[Item]:
     """Make each item in a second thread while the caller works on the one before."""
     end = object()
+    # Dask tells a task's thread by a context variable which worker it belongs to
+    run: Callable[..., object] = copy_context().run
     with ThreadPoolExecutor(1, thread_name_prefix="em-read") as reader:
-        coming = reader.submit(next, items, end)
+        coming = reader.submit(run, next, items, end)
         while (item := coming.result()) is not end:
-            coming = reader.submit(next, items, end)
+            coming = reader.submit(run, next, items, end)
             yield item  # type: ignore[misc]
             del item

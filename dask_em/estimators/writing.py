@@ -52,7 +52,7 @@ def write_predictions(
     client: Client | None = None,
     monitor: Monitor | None = None,
 ) -> Tally:
-    """Answer for every row of a source in one reading of it; all outputs are whole, or none."""
+    """Answer for every row of a source in one reading of it; each output is whole or not there."""
     outputs = []
     with ExitStack() as stack:
         for kind, url in wanted.pairs():

@@ -17,6 +17,7 @@ from dask_em.core.block import check_weights
 from dask_em.core.records import Array
 from dask_em.engine.source import Partition, Schema, Source
 from dask_em.errors import SchemaError, SourceError
+from dask_em.place import without_secrets
 from dask_em.sources.cells import StoredPartition
 from dask_em.sources.columns import (
     Column,
@@ -143,6 +144,7 @@ def _open(store: Any, storage_options: Mapping[str, Any] | None) -> Any:
         opened = ZipStore(path, mode="r") if zipped else str(path)
     else:
         opened = store
+    shown = without_secrets(str(store))
     try:
         options = dict(storage_options) if storage_options else None
         return zarr.open(opened, mode="r", storage_options=options)
@@ -150,21 +152,21 @@ def _open(store: Any, storage_options: Mapping[str, Any] | None) -> Any:
         raise
     except (FileNotFoundError, NotADirectoryError) as error:
         raise SourceError(
-            f"{store} holds no Zarr array or group (no zarr.json, .zarray or .zgroup there); give "
+            f"{shown} holds no Zarr array or group (no zarr.json, .zarray or .zgroup there); give "
             "the path of the store itself"
         ) from error
     except Exception as error:
         # a file system, a network or a codec may raise anything here
         raise SourceError(
-            f"{store} cannot be opened as Zarr ({type(error).__name__}: {error}); check the "
+            f"{shown} cannot be opened as Zarr ({type(error).__name__}: {error}); check the "
             "address, storage_options, and that the packages of its file system are installed"
         ) from error
 
 
 def _where(store: Any, node: Any) -> str:
     if isinstance(store, str | os.PathLike):
-        return str(os.fspath(store))
-    return str(node.store_path)
+        return without_secrets(str(os.fspath(store)))
+    return without_secrets(str(node.store_path))
 
 
 def _columns(

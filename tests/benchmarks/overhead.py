@@ -95,7 +95,9 @@ def start() -> tuple[Mixture, MixtureParameters]:
 def chunks(passes: int) -> None:
     mixture, parameters = start()
     with (
-        LocalCluster(2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None) as cluster,
+        LocalCluster(
+            n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None
+        ) as cluster,
         Client(cluster) as client,
     ):
         for n_chunks in (64, 65_536, 64, 65_536):
@@ -132,7 +134,7 @@ def hidden(size: int, passes: int, n_threads: int, k: int) -> None:
 
     with (
         LocalCluster(
-            1, threads_per_worker=n_threads, host="127.0.0.1", dashboard_address=None
+            n_workers=1, threads_per_worker=n_threads, host="127.0.0.1", dashboard_address=None
         ) as cluster,
         Client(cluster) as client,
     ):

@@ -29,10 +29,10 @@ def test_small_data_are_one_task():
 
 def test_a_plan_that_cannot_fit_is_refused_with_the_numbers():
     made = source(8, size=1 << 19)  # 67 MB a chunk
-    with pytest.raises(PlanError, match=r"268 MB .* 67.1 MB .* 120 MB of its 200 MB") as refused:
+    with pytest.raises(PlanError, match=r"336 MB .* 67.1 MB .* 50 MB of its 200 MB") as refused:
         Plan.make(made, Resources(2, 1, 200_000_000))
     assert "smaller chunks" in str(refused.value)
-    Plan.make(made, Resources(2, 1, 500_000_000))
+    Plan.make(made, Resources(2, 1, 600_000_000))
 
 
 def test_more_threads_a_worker_need_more_memory():

@@ -71,3 +71,15 @@ def test_the_default_size_is_bounded():
     source = MadeSource(np.zeros((10, 4000)), 10)
     size = Sampling.of(source.schema, Reading(source.schema)).size
     assert size * 4000 * 8 <= sampling.SAMPLE_BYTES
+
+
+def test_when_nearly_all_rows_are_dropped_the_rest_is_found():
+    from dask_em import Gaussian, Mixture
+    from dask_em.engine.fit import fit
+    from dask_em.models.seeding import KMeans
+
+    rows = np.full((400_000, 1), np.nan)
+    rows[[17, 200_000, 399_999], 0] = 1.0, 2.0, 3.0
+    fitted = fit(Mixture(Gaussian(), 1, KMeans()), MadeSource(rows, 50_000), missing="drop")
+    assert fitted.history[0].rows == 3
+    assert fitted.parameters.components.means[0, 0] == pytest.approx(2.0)

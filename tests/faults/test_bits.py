@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from distributed import Client, LocalCluster
 
-from dask_em import ChunkError, ClusterError, Gaussian, Mixture, Stopping
+from dask_em import ChunkError, ClusterError, Gaussian, GaussianMixture, Mixture, Stopping
 from dask_em.engine.fit import fit
 from dask_em.engine.plan import Plan
 from dask_em.engine.runner import ClusterRunner, LocalRunner
@@ -36,13 +36,17 @@ def expected():
 
 def cluster_of(n_workers):
     return LocalCluster(
-        n_workers, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0"
+        n_workers=n_workers,
+        threads_per_worker=1,
+        host="127.0.0.1",
+        dashboard_address="127.0.0.1:0",
     )
 
 
 @pytest.mark.parametrize("n_workers", [1, 3])
 def test_workers(expected, n_workers):
     with cluster_of(n_workers) as cluster, Client(cluster) as client:
+        assert len(client.scheduler_info()["workers"]) == n_workers
         assert bits(MadeSource(ROWS, 50), client) == expected
 
 
@@ -90,3 +94,68 @@ def test_lost_parameters_are_sent_again(expected, client, monkeypatch):
     monkeypatch.setattr(ClusterRunner, "_once", restarted)
     assert bits(MadeSource(ROWS, 50, seconds=0.02), client) == expected
     assert len(calls) > 5
+
+
+def test_rows_in_memory_beside_a_client_are_fitted_here(client):
+    mixture = GaussianMixture(2, random_state=0, tol=1e-2)
+    rows = np.random.default_rng(0).normal(size=(300_000, 2))
+    before = client.run(lambda dask_worker: len(dask_worker.state.tasks))
+    assert len(mixture.fit(rows).means_) == 2
+    assert client.run(lambda dask_worker: len(dask_worker.state.tasks)) == before
+
+
+def test_a_persisted_array_is_read_on_the_workers(client):
+    import dask.array as da
+
+    rows = da.from_array(ROWS, chunks=(400, 3))
+    persisted = client.persist(rows)
+    plain = GaussianMixture(3, random_state=0).fit(rows)
+    np.testing.assert_array_equal(
+        GaussianMixture(3, random_state=0).fit(persisted).means_, plain.means_
+    )
+
+
+def test_a_fit_inside_a_task_leaves_its_thread_to_others(tmp_path):
+    import zarr
+
+    zarr.create_array(tmp_path / "x.zarr", data=ROWS, chunks=(800, 3))
+    path = str(tmp_path / "x.zarr")
+
+    def inside():
+        return GaussianMixture(3, random_state=0, tol=1e-2).fit(path).n_iter_
+
+    with cluster_of(1) as cluster, Client(cluster) as client:
+        assert client.submit(inside).result(timeout=60) > 0
+
+
+def test_an_error_of_the_file_system_is_not_a_lost_worker(client, tmp_path):
+    from dask_em.engine.monitor import Monitor
+
+    def denied(item, shared, stopped):
+        (tmp_path / f"tried-{item}").touch(exist_ok=False)
+        raise PermissionError("denied")
+
+    with pytest.raises(PermissionError, match="denied"):
+        ClusterRunner(client).reduce("em-expect", denied, [0], None, Monitor())
+
+
+def test_a_client_that_is_closed(client):
+    with Client(client.scheduler.address) as other:
+        pass
+    with pytest.raises(ClusterError, match="closed"):
+        fit(MIXTURE, MadeSource(ROWS, 50), client=other)
+
+
+def test_a_cluster_that_adapts_is_given_a_reason_to_start_a_worker():
+    with cluster_of(0) as cluster, Client(cluster) as client:
+        cluster.adapt(minimum=0, maximum=1, interval="100ms")
+        assert ClusterRunner(client, timeout=60).resources.n_threads == 1
+
+
+def test_a_cluster_without_workers_is_said_to_be_one():
+    with (
+        cluster_of(0) as cluster,
+        Client(cluster) as client,
+        pytest.raises(ClusterError, match="no worker for 0.5 s; start some"),
+    ):
+        ClusterRunner(client, timeout=0.5)
