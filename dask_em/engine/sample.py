@@ -150,11 +150,10 @@ def checked(survey: Survey | None, schema: Schema) -> Survey:
     """The survey, if there is anything to fit."""
     if survey is None or not survey.tally.rows:
         tally = Tally() if survey is None else survey.tally
-        raise DataError(
-            f"{schema.describe} has no row to fit: {tally.dropped} rows hold NaN and were dropped, "
-            f"{tally.bad_chunks} chunks could not be read; look at the data, or choose other "
-            "policies"
-        )
+        reasons = [f"all {tally.dropped} rows hold NaN and were dropped"] * bool(tally.dropped)
+        reasons += [f"{tally.bad_chunks} unreadable chunks were skipped"] * bool(tally.bad_chunks)
+        reason = " and ".join(reasons) or "no weight is positive, or it is empty"
+        raise DataError(f"{schema.describe} has no row to fit: {reason}; mend or select the data")
     largest = float(max(-survey.low.min(), survey.high.max()))
     limit = LARGEST[schema.dtype]
     if largest > limit:
