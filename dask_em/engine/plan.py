@@ -54,7 +54,7 @@ class Plan:
     worker_bytes: int
 
     @classmethod
-    def make(cls, source: Source, resources: Resources, statistics_bytes: int = 0) -> Plan:
+    def make(cls, source: Source, resources: Resources) -> Plan:
         """The plan of a pass.
 
         Raises
@@ -72,7 +72,7 @@ class Plan:
         n_leaves = len(leaves(schema.n_chunks))
         rows = schema.chunk_bytes // (schema.n_features * schema.dtype.itemsize)
         block += ROW_BYTES * rows
-        task_bytes = in_flight * block + (n_leaves.bit_length() + 2) * statistics_bytes
+        task_bytes = in_flight * block
         plan = cls(
             n_leaves,
             _n_tasks(n_leaves, schema.nbytes, resources),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC
 from dataclasses import dataclass
 
 import numpy as np
@@ -196,16 +197,8 @@ class Tied(Structure):
 
 
 @dataclass(frozen=True)
-class Diagonal(Structure):
-    """Features are independent within a component; variances (k, d)."""
-
-    name = "diag"
-
-    def shape(self, k: int, d: int) -> tuple[int, ...]:
-        return (k, d)
-
-    def n_free(self, k: int, d: int) -> int:
-        return k * d
+class _Variances(Structure, ABC):
+    """Structures whose covariances are variances, and whose factors are their inverse roots."""
 
     def factor(self, covariances: Array) -> Array:
         return _inverse_root(covariances)
@@ -218,6 +211,19 @@ class Diagonal(Structure):
 
     def covariances(self, factors: Array) -> Array:
         return np.asarray(1.0 / factors**2)
+
+
+@dataclass(frozen=True)
+class Diagonal(_Variances):
+    """Features are independent within a component; variances (k, d)."""
+
+    name = "diag"
+
+    def shape(self, k: int, d: int) -> tuple[int, ...]:
+        return (k, d)
+
+    def n_free(self, k: int, d: int) -> int:
+        return k * d
 
     def half_log_det(self, factors: Array, d: int) -> Array:
         return np.asarray(np.log(factors).sum(axis=1))
@@ -275,7 +281,7 @@ class Diagonal(Structure):
 
 
 @dataclass(frozen=True)
-class Spherical(Structure):
+class Spherical(_Variances):
     """One variance for all features of a component; variances (k,)."""
 
     name = "spherical"
@@ -286,18 +292,6 @@ class Spherical(Structure):
 
     def n_free(self, k: int, d: int) -> int:
         return k
-
-    def factor(self, covariances: Array) -> Array:
-        return _inverse_root(covariances)
-
-    def precisions(self, factors: Array) -> Array:
-        return np.asarray(factors**2)
-
-    def factor_of_precisions(self, precisions: Array) -> Array:
-        return np.sqrt(precisions)
-
-    def covariances(self, factors: Array) -> Array:
-        return np.asarray(1.0 / factors**2)
 
     def half_log_det(self, factors: Array, d: int) -> Array:
         return np.asarray(d * np.log(factors))
