@@ -1,12 +1,23 @@
-"""One BLAS thread per task, in whatever process the task runs."""
+"""What a task changes in the process where it runs: BLAS threads, and how memory is reused."""
 
 from __future__ import annotations
 
+import ctypes
+import os
+import sys
+from functools import cache
 from threading import Lock
 from types import TracebackType
 from typing import Any
 
-__all__ = ["one_blas_thread"]
+__all__ = ["one_blas_thread", "reuse_memory"]
+
+# parameters of mallopt, from glibc's malloc.h
+TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
+#: blocks below this come from a heap; glibc admits no more
+HEAP_BYTES = 32 << 20
+#: so much free memory at the end of a heap is kept for the next block
+KEPT_BYTES = 64 << 20
 
 
 class _OneThread:
@@ -54,3 +65,18 @@ _one_thread = _OneThread()
 def one_blas_thread() -> _OneThread:
     """Context in which BLAS uses one thread; tasks may enter it side by side."""
     return _one_thread
+
+
+@cache
+def reuse_memory() -> None:
+    """Let blocks reuse the memory of those before, on a worker too; once for a process.
+
+    Nannies set ``MALLOC_TRIM_THRESHOLD_``, and that ends glibc's adapting to the sizes that a
+    program asks for: every block would be mapped, faulted in page by page and unmapped, which
+    takes about as long as decoding it from zstd. These are the values that glibc adapts to.
+    """
+    if sys.platform.startswith("linux") and "MALLOC_TRIM_THRESHOLD_" in os.environ:
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # other C libraries have none
+        if mallopt is not None:
+            mallopt(TRIM_THRESHOLD, KEPT_BYTES)
+            mallopt(MMAP_THRESHOLD, HEAP_BYTES)

@@ -7,16 +7,17 @@ import sys
 import time
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 from threading import Event
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from dask_em.engine.limits import one_blas_thread
 from dask_em.engine.monitor import Monitor
 from dask_em.engine.plan import Resources
 from dask_em.engine.reduce import groups, merge
+from dask_em.engine.task import BlockLostError, Work, leave_the_pool, perform
 from dask_em.errors import ClusterError, InputError
 
 if TYPE_CHECKING:
@@ -24,10 +25,7 @@ if TYPE_CHECKING:
 
     from dask_em.engine.source import Source
 
-__all__ = ["ClusterRunner", "LocalRunner", "Runner", "choose_runner"]
-
-#: what a task does: its item, what all tasks share, and a question it asks now and then: stop?
-Work: TypeAlias = Callable[[Any, Any, Callable[[], bool]], Any]
+__all__ = ["ClusterRunner", "LocalRunner", "Runner", "SupportsFutures", "choose_runner"]
 
 
 class Runner(ABC):
@@ -88,6 +86,14 @@ class LocalRunner(Runner):
         return whole.compute(scheduler=scheduler, optimize_graph=False, **options)
 
 
+@runtime_checkable
+class SupportsFutures(Protocol):
+    """A partition that reads what the cluster holds."""
+
+    def futures(self) -> Iterable[Future[Any]]:
+        """What must be done before a task reads it."""
+
+
 class ClusterRunner(Runner):
     """The workers of a `distributed.Client`."""
 
@@ -99,7 +105,7 @@ class ClusterRunner(Runner):
             kind = "asynchronous" if client.asynchronous else client.status
             raise ClusterError(f"the client is {kind}; give one that is synchronous and running")
         self.client, self.timeout = client, timeout
-        _leave_the_pool()
+        leave_the_pool()
         self.resources = _cluster_resources(client, timeout)
 
     def reduce(
@@ -112,9 +118,10 @@ class ClusterRunner(Runner):
         # the work is pure, so a pass that was lost is made again; a task's own error is not lost
         # work. FutureCancelledError is no Exception but an asyncio.CancelledError.
         for attempt in range(self.attempts):
+            self._wait_for_blocks(items)
             try:
                 return self._once(prefix, work, items, shared, monitor)
-            except (FutureCancelledError, KilledWorker, CommClosedError) as error:
+            except (BlockLostError, FutureCancelledError, KilledWorker, CommClosedError) as error:
                 self._still_there(error, last=attempt + 1 == self.attempts)
         raise AssertionError("unreachable")
 
@@ -122,37 +129,66 @@ class ClusterRunner(Runner):
         self, prefix: str, work: Work, items: Sequence[Any], shared: Any, monitor: Monitor
     ) -> Any:
         submit, token = self.client.submit, uuid.uuid4().hex[:12]
-        # a task, not scattered data: the scheduler can make it again when its worker dies
-        common = submit(_same, shared, key=f"em-parameters-{token}", pure=False)
-        futures = [
-            submit(_on_worker, work, item, common, key=f"{prefix}-{token}-{i}", pure=False)
-            for i, item in enumerate(items)
-        ]
-        for future in futures:
-            future.add_done_callback(lambda _: monitor.advance())
-        everything, level = [common, *futures], 0
-        while len(futures) > 1:
-            futures = [
-                submit(merge, *group, key=f"em-merge-{token}-{level}-{i}", pure=False)
-                for i, group in enumerate(groups(futures))
-            ]
-            everything += futures
-            level += 1
+        everything: list[Future[Any]] = []
         try:
+            # a task, not scattered data: the scheduler can make it again when its worker dies
+            common = submit(_same, shared, key=f"em-parameters-{token}", pure=False)
+            everything.append(common)
+            futures = []
+            for i, item in enumerate(items):
+                key = f"{prefix}-{token}-{i}"
+                futures.append(submit(perform, work, item, common, key=key, pure=False))
+                everything.append(futures[-1])
+                futures[-1].add_done_callback(lambda _: monitor.advance())
+            level = 0
+            while len(futures) > 1:
+                futures = [
+                    submit(merge, *group, key=f"em-merge-{token}-{level}-{i}", pure=False)
+                    for i, group in enumerate(groups(futures))
+                ]
+                everything += futures
+                level += 1
             return self._result(futures[0])
         except BaseException:
-            self.client.cancel(everything)
+            self.client.cancel(everything)  # tasks that run ask for this and stop
             raise
 
+    def _wait_for_blocks(self, items: Iterable[Any]) -> None:
+        """Return when the blocks that the cluster holds for the items are there.
+
+        A task that waits for a block occupies a thread, which the task that makes it might need.
+        """
+        leaves = (leaf for item in items if isinstance(item, Sequence) for leaf in item)
+        blocks = [
+            block
+            for leaf in leaves
+            if isinstance(leaf, SupportsFutures)
+            for block in leaf.futures()
+        ]
+        for block in blocks:
+            self._wait(block)
+            if block.status == "cancelled":
+                raise ClusterError(
+                    f"block {block.key} of a persisted array is on the cluster no more; persist "
+                    "the array again"
+                )
+
     def _result(self, future: Future[Any]) -> Any:
-        """Wait for the result as long as there is anybody to work on it."""
-        idle_since: float | None = None
         while True:
+            self._wait(future)
             try:
-                return future.result(timeout=5)
+                return future.result(timeout=self.timeout)
             except TimeoutError:
-                if future.done():  # the work itself ran into a time limit
+                if future.status == "error":  # the work itself ran into a time limit
                     raise
+
+    def _wait(self, future: Future[Any]) -> None:
+        """Return when the future is done, as long as there is anybody to work on it."""
+        idle_since: float | None = None
+        while not future.done():
+            with suppress(TimeoutError):
+                future.exception(timeout=5)
+                continue
             if self.client.status != "running" or self.client.scheduler_info()["n_workers"]:
                 idle_since = None
                 continue
@@ -230,16 +266,6 @@ def _cluster_resources(client: Client, timeout: float) -> Resources:
     )
 
 
-def _leave_the_pool() -> None:
-    """Free the thread of the Dask task in which this runs, if it does: it will only wait."""
-    from distributed import secede
-    from distributed.worker import thread_state  # type: ignore[attr-defined]
-
-    if hasattr(thread_state, "execution_state"):
-        with suppress(KeyError):  # it has left already
-            secede()
-
-
 def _configured_threads() -> int | None:
     """What ``dask.config.set(num_workers=...)`` says, where Dask is in use."""
     if "dask" not in sys.modules:
@@ -256,12 +282,3 @@ def _cpu_count() -> int:
 
 def _same(shared: Any) -> Any:
     return shared
-
-
-def _on_worker(work: Work, item: Any, shared: Any) -> Any:
-    with one_blas_thread():
-        return work(item, shared, _never)
-
-
-def _never() -> bool:
-    return False

@@ -17,11 +17,11 @@ from dask_em.errors import ChunkError, DaskEmError, SchemaError
 from dask_em.sources.graph import (
     Blocks,
     Key,
+    awaited,
     optimized,
     run,
     shared_task,
     upstream,
-    wait_for_futures,
 )
 from dask_em.sources.grid import Grid
 from dask_em.sources.rows import as_rows, as_weights, row_dtype
@@ -87,11 +87,9 @@ class DaskSource(Source):
 
     def partition(self, chunks: range) -> Partition:
         keys = [key for index in chunks for key in self._keys(index)]
-        graph = upstream(self._graph, keys)
-        wait_for_futures(graph)
         return _DaskPartition(
             chunks=chunks,
-            graph=graph,
+            graph=upstream(self._graph, keys),
             values=self._values,
             weights=self._weights,
             regions=None if self._grid is None else tuple(map(self._grid.region, chunks)),
@@ -122,6 +120,10 @@ class _DaskPartition(Partition):
 
     def open(self) -> Reader:
         return self._read
+
+    def futures(self) -> list[Any]:
+        """Of the blocks that were persisted on a cluster."""
+        return awaited(self.graph)
 
     def _read(self, index: int) -> Chunk:
         region = None if self.regions is None else self.regions[self.chunks.index(index)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio import CancelledError
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -12,19 +13,24 @@ from dask.highlevelgraph import HighLevelGraph
 from dask.local import get_sync
 from dask.utils import ensure_dict
 
+from dask_em.engine.task import BlockLostError, make_way
+
 __all__ = [
     "Blocks",
     "Graph",
     "Key",
+    "awaited",
     "optimized",
     "run",
     "shared_task",
     "upstream",
-    "wait_for_futures",
 ]
 
 Key: TypeAlias = Any
 Graph: TypeAlias = Mapping[Key, Any]
+
+#: seconds after which a block that is not on the cluster is taken for lost
+PATIENCE = 30.0
 
 
 @dataclass(frozen=True)
@@ -70,7 +76,21 @@ class Fetched:
     def __call__(self) -> Any:
         if self.future.client is None:
             self._bind()
-        return self.future.result()
+        patience = PATIENCE
+        while True:
+            try:
+                return self.future.result(timeout=patience)
+            except TimeoutError:
+                if self.future.status == "error":  # making it ran into a time limit
+                    raise
+            except CancelledError as error:
+                raise BlockLostError(
+                    f"block {self.future.key} of a persisted array is on the cluster no more"
+                ) from error
+            if self.future.done():
+                patience *= 2  # it is there, and takes long to come
+            else:
+                make_way(self.future.key)
 
     def _bind(self) -> None:
         # a future that travelled knows its key alone; only its client says that it is wanted here
@@ -91,17 +111,10 @@ def _futures(graph: HighLevelGraph) -> dict[Key, Any]:
     }
 
 
-def wait_for_futures(graph: Graph) -> None:
-    """Return when the blocks that are persisted on a cluster are there.
-
-    A task that fetches one occupies a thread, which the task that makes it might be waiting for.
-    """
+def awaited(graph: Graph) -> list[Any]:
+    """The futures of the blocks that the graph fetches from a cluster."""
     tasks = (getattr(node, "func", None) for node in graph.values())
-    futures = [func.future for func in tasks if isinstance(func, Fetched)]
-    if futures:
-        from distributed import wait
-
-        wait(futures)
+    return [func.future for func in tasks if isinstance(func, Fetched)]
 
 
 def upstream(graph: Graph, keys: Iterable[Key]) -> dict[Key, Any]:

@@ -139,6 +139,11 @@ def test_an_error_of_the_file_system_is_not_a_lost_worker(client, tmp_path):
         ClusterRunner(client).reduce("em-expect", denied, [0], None, Monitor())
 
 
+def test_a_client_that_is_nobodys_default(expected, cluster):
+    with Client(cluster, set_as_default=False) as client:
+        assert bits(MadeSource(ROWS, 50), client) == expected
+
+
 def test_a_client_that_is_closed(client):
     with Client(client.scheduler.address) as other:
         pass
