@@ -300,7 +300,9 @@ def _chunks(values: Array) -> tuple[int, ...]:
 def _encoded(fact: Any, name: str) -> Any:
     """A fact in strict JSON, which knows neither NaN nor infinity."""
     if isinstance(fact, Mapping):
-        return {str(key): _encoded(value, f"{name}.{key}") for key, value in fact.items()}
+        mapping = {str(key): _encoded(value, f"{name}.{key}") for key, value in fact.items()}
+        # a mapping that looks like the mark of a float gets a mark of its own
+        return {"mapping": mapping} if set(mapping) in ({"float"}, {"mapping"}) else mapping
     if isinstance(fact, list | tuple):
         return [_encoded(value, f"{name}[{index}]") for index, value in enumerate(fact)]
     if isinstance(fact, np.generic):
@@ -322,6 +324,8 @@ def _decoded(fact: Any) -> Any:
         return fact
     if set(fact) == {"float"}:
         return float(fact["float"])
+    if set(fact) == {"mapping"}:
+        return {key: _decoded(value) for key, value in fact["mapping"].items()}
     return {key: _decoded(value) for key, value in fact.items()}
 
 

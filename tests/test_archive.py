@@ -136,6 +136,11 @@ def fill_disk(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
 
 
 class TestRoundTrip:
+    @pytest.mark.parametrize("odd", [{"float": "nan"}, {"float": [1.5]}, {"mapping": {"float": 2}}])
+    def test_facts_that_look_like_marks_of_the_archive(self, tmp_path: Path, odd: Any) -> None:
+        archive.save(tmp_path / "m", Leaf(np.ones(2)), {"odd": odd})
+        assert archive.load(tmp_path / "m").facts == {"odd": odd}
+
     @given(record=records, facts=facts, where=st.sampled_from(["local", "memory"]))
     def test_gives_back_the_same_bits(
         self,
