@@ -20,7 +20,9 @@ ROW_BYTES = 32
 #: what a worker takes before it does anything
 BASELINE = 150_000_000
 #: a task below this is not worth the scheduler's time
-TASK_BYTES = 128 << 20
+TASK_BYTES = 256 << 20
+#: nor one below this for the sake of threads that end together
+EVEN_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ class Plan:
         n_leaves = len(leaves(schema.n_chunks))
         rows = schema.chunk_bytes // (schema.n_features * schema.dtype.itemsize)
         block += ROW_BYTES * rows
-        task_bytes = in_flight * block
+        task_bytes = in_flight * block + schema.decoding_bytes
         plan = cls(
             n_leaves,
             _n_tasks(n_leaves, schema.nbytes, resources),
@@ -107,10 +109,12 @@ class Plan:
 
 def _n_tasks(n_leaves: int, nbytes: int | None, resources: Resources) -> int:
     """A power of two: a few per thread, none too small to be worth scheduling."""
-    wanted = max(16, 3 * resources.n_threads)
+    threads = resources.n_threads
+    wanted = max(16, 3 * threads)
     if nbytes is not None:
-        # below that, one task a thread
-        wanted = max(min(wanted, nbytes // TASK_BYTES), min(resources.n_threads, nbytes >> 20), 1)
+        # tasks that end together want to be many, and few where each waits for its first block
+        large, even = nbytes // TASK_BYTES, min(4 * threads, nbytes // EVEN_BYTES)
+        wanted = max(min(wanted, max(large, even)), min(threads, nbytes >> 20), 1)
     n_tasks = 1
     while n_tasks < min(wanted, n_leaves):
         n_tasks *= 2

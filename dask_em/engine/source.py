@@ -42,6 +42,8 @@ class Schema:
         The source in the words of an error message, e.g. ``"Zarr array /data/x.zarr"``.
     stored_bytes : int, or None
         Bytes on disk, where the store tells them cheaply.
+    decoding_bytes : int
+        Bytes of what is decoded beside the rows of a chunk, and thrown away again.
     """
 
     n_features: int
@@ -53,6 +55,7 @@ class Schema:
     describe: str
     sample_chunks: tuple[tuple[int, ...], ...] | None = None
     stored_bytes: int | None = None
+    decoding_bytes: int = 0
 
     @property
     def n_rows(self) -> int | None:
@@ -64,6 +67,17 @@ class Schema:
         """Decoded bytes of all rows; None where their number is not known."""
         rows = self.n_rows
         return None if rows is None else rows * self.n_features * self.dtype.itemsize
+
+    def region(self, index: int) -> Region | None:
+        """Where a chunk lies, without reading it; None where `sample_chunks` are not known."""
+        if self.sample_chunks is None:
+            return None
+        cell = np.unravel_index(index, tuple(map(len, self.sample_chunks)))
+        starts = [sum(axis[:i]) for axis, i in zip(self.sample_chunks, cell, strict=True)]
+        lengths = [axis[i] for axis, i in zip(self.sample_chunks, cell, strict=True)]
+        return tuple(
+            slice(start, start + length) for start, length in zip(starts, lengths, strict=True)
+        )
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
 from math import prod
@@ -38,6 +39,8 @@ TARGET_BYTES = 16 * 2**20
 LIMIT_BYTES = 512 * 2**20
 #: arrays of a group in different chunks are read in common multiples up to this many bytes
 JOINED_BYTES = 8 * TARGET_BYTES
+#: chunks that are decoded so often in a pass are worth a warning
+REPEATED = 2
 #: stored bytes are counted only for stores of at most so many files
 COUNTED_FILES = 1000
 
@@ -83,7 +86,8 @@ class ZarrSource(Source):
             axis is features, and of several arrays each is one feature.
         weights : str, path, zarr.Array or array, optional
             Non-negative weight of each row, in the shape of the sample axes; a str may also name
-            an array of the group.
+            an array of the group. An array in memory goes out with every pass over a cluster:
+            store large ones.
         storage_options : mapping, optional
             What fsspec needs to open a URL.
         limit_bytes : int
@@ -103,9 +107,12 @@ class ZarrSource(Source):
         d = sum(column.axes.n_features for column in columns)
         dtype = np.result_type(*(column.dtype for column in columns))
         row_bytes = d * dtype.itemsize + (0 if weighed is None else 8)
-        grid = _grid(columns, row_bytes)
+        stores = (*columns, weighed) if isinstance(weighed, Column) else columns
+        grid = _grid(stores, row_bytes)
         _check_size(grid, row_bytes, limit_bytes, columns, where)
         stored, grid = grid, grid.coarsen(row_bytes, min(TARGET_BYTES, limit_bytes))
+        straddling = [column for column in stores if _decodings(column, grid) > 1]
+        _warn_of_straddling(straddling, columns[0], grid, where)
         schema = Schema(
             n_features=d,
             dtype=dtype,
@@ -116,6 +123,7 @@ class ZarrSource(Source):
             describe=f"Zarr {'array' if isinstance(node, zarr.Array) else 'group'} {where}",
             sample_chunks=grid.lengths,
             stored_bytes=_stored_bytes(columns),
+            decoding_bytes=sum(_chunk_bytes(column) for column in straddling),
         )
         return cls(columns, grid, stored, weighed, schema)
 
@@ -236,6 +244,35 @@ def _grid(columns: Sequence[Column], row_bytes: int) -> Grid:
         if prod(joined.largest) * row_bytes <= JOINED_BYTES:
             grid = joined
     return grid
+
+
+def _decodings(column: Column, grid: Grid) -> float:
+    """How often each stored chunk is decoded in a pass: once for every cell that it touches."""
+    mine = column.axes.sample_part(column.array.chunks)
+    axes = zip(mine, grid.largest, grid.counts, strict=True)
+    return prod(
+        1.0 if count <= 1 or cell % own == 0 else own / cell + 1 for own, cell, count in axes
+    )
+
+
+def _chunk_bytes(column: Column) -> int:
+    return int(prod(column.array.chunks) * column.array.dtype.itemsize)
+
+
+def _warn_of_straddling(
+    straddling: Sequence[Column], first: Column, grid: Grid, where: str
+) -> None:
+    often = [column for column in straddling if _decodings(column, grid) >= REPEATED]
+    if often:
+        worst = max(often, key=lambda column: _decodings(column, grid))
+        own, cells = worst.axes.sample_part(worst.array.chunks), grid.largest
+        warnings.warn(
+            f"array {worst.label} of {where} has chunks of {own} rows where {first.label} is read "
+            f"{cells} at a time, so each is decoded about {_decodings(worst, grid):.0f} times a "
+            f"pass; store both in the same chunks, e.g. {_rechunk([worst], cells, where)}",
+            UserWarning,
+            stacklevel=3,
+        )
 
 
 def _check_size(

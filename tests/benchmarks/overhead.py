@@ -25,9 +25,10 @@ from distributed import Client, LocalCluster
 
 from dask_em import Gaussian, GaussianMixture, Mixture, Stopping, fit, open_source
 from dask_em.core.block import Block
+from dask_em.engine.limits import reuse_memory
 from dask_em.engine.monitor import Monitor, PassRecord
 from dask_em.engine.source import Chunk, Partition, Reader, Schema, Source
-from dask_em.engine.stream import read_ahead
+from dask_em.engine.stream import Reading, stream
 from dask_em.models.mixture import MixtureParameters
 from dask_em.models.seeding import KMeans
 from tests.benchmarks.stores import planted_store
@@ -113,9 +114,10 @@ def chunks(passes: int) -> None:
             print(f"{n_chunks:6} chunks: {each:.2f} s a pass, {whole:.2f} s for {passes + 1}")
 
 
-def read_alone(partition: Partition) -> float:
+def read_alone(partition: Partition, reading: Reading) -> float:
+    reuse_memory()  # as a task of a pass does
     begin = time.perf_counter()
-    for _chunk in read_ahead([partition]):
+    for _piece in stream([partition], reading):
         pass
     return time.perf_counter() - begin
 
@@ -128,8 +130,8 @@ def compute_alone(partition: Partition, model: Mixture, parameters: MixtureParam
     return time.perf_counter() - begin
 
 
-def hidden(size: int, passes: int, n_threads: int, k: int) -> None:
-    """One worker thread on two cores: reading is to cost nothing beside computing."""
+def hidden(size: int, passes: int, n_workers: int, k: int) -> None:
+    """With one worker on two cores, reading is to cost nothing beside computing."""
     path = planted_store(Path(tempfile.gettempdir()) / f"dask-em-hidden-{size}.zarr", size)
     source = open_source(path)
     partition = source.partition(range(source.schema.n_chunks))
@@ -139,12 +141,13 @@ def hidden(size: int, passes: int, n_threads: int, k: int) -> None:
     model, parameters = mixture._model, mixture._parameters
     with (
         LocalCluster(
-            n_workers=1, threads_per_worker=n_threads, host="127.0.0.1", dashboard_address=None
+            n_workers=n_workers, threads_per_worker=1, host="127.0.0.1", dashboard_address=None
         ) as cluster,
         Client(cluster) as client,
     ):
         # alone, but where a pass runs: a worker's memory allocator makes reading slower
-        reading = client.submit(read_alone, partition, pure=False).result()
+        how = Reading(source.schema)
+        reading = client.submit(read_alone, partition, how, pure=False).result()
         computing = client.submit(compute_alone, partition, model, parameters, pure=False).result()
         # one pass at a time: parameters that move may change the arithmetic
         once = Stopping(0, 1)
@@ -165,14 +168,14 @@ def main() -> None:
     parser.add_argument("what", choices=["chunks", "hidden"])
     parser.add_argument("--passes", type=int, default=5)
     parser.add_argument("--size", type=int, default=1 << 30, help="bytes")
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--workers", type=int, default=1, help="of one thread each")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     if options.what == "chunks":
         chunks(options.passes)
     else:
         for k in (2, 16, 32):
-            hidden(options.size, options.passes, options.threads, k)
+            hidden(options.size, options.passes, options.workers, k)
 
 
 if __name__ == "__main__":

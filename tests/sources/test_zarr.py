@@ -113,6 +113,31 @@ def test_chunks_of_several_arrays_are_read_in_common_multiples(tmp_path: Path) -
     assert np.array_equal(values(source), ROWS[:, :2])
 
 
+def test_chunks_that_straddle_are_announced_and_planned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dask_em.sources.zarr.JOINED_BYTES", 1000)
+    monkeypatch.setattr("dask_em.sources.zarr.TARGET_BYTES", 500)
+    group = zarr.create_group(tmp_path / "g.zarr")
+    for name, chunk in (("a", 30), ("b", 31)):
+        group.create_array(name, data=np.arange(200.0), chunks=(chunk,))
+    zarr.create_array(tmp_path / "w.zarr", data=np.arange(200.0), chunks=(50,))
+    with pytest.warns(UserWarning, match=r"array b .* decoded about 2 times .*rechunk"):
+        source = ZarrSource.open(tmp_path / "g.zarr", features=["a", "b"])
+    assert source.schema.decoding_bytes == 31 * 8
+    np.testing.assert_array_equal(values(source)[:, 1], np.arange(200.0))
+    with pytest.warns(UserWarning, match=r"of weights .* decoded about 3 times"):
+        weighed = ZarrSource.open(tmp_path / "g.zarr", features=["a"], weights=tmp_path / "w.zarr")
+    assert weighed.schema.decoding_bytes == 50 * 8
+
+
+def test_weights_are_read_in_common_multiples_too(tmp_path: Path) -> None:
+    zarr.create_array(tmp_path / "x.zarr", data=np.ones((600, 2)), chunks=(20, 2))
+    zarr.create_array(tmp_path / "w.zarr", data=np.ones(600), chunks=(30,))
+    source = ZarrSource.open(tmp_path / "x.zarr", weights=tmp_path / "w.zarr")
+    assert source.schema.decoding_bytes == 0
+
+
 def test_weights_by_path_object_and_array(group: Path, tmp_path: Path) -> None:
     flat = zarr.create_array(tmp_path / "w.zarr", data=CUBE_WEIGHTS)
     for weights in ("weight", tmp_path / "w.zarr", flat, CUBE_WEIGHTS, CUBE_WEIGHTS.ravel()):
