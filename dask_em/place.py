@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import posixpath
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
@@ -26,6 +27,8 @@ __all__ = [
     "Options",
     "Place",
     "RemotePlace",
+    "Scratch",
+    "address_of",
     "parse_place",
     "without_secrets",
 ]
@@ -47,6 +50,11 @@ class Place(ABC):
 
     @abstractmethod
     def __str__(self) -> str: ...
+
+    @property
+    @abstractmethod
+    def address(self) -> tuple[str, ...]:
+        """The protocol and the names from the root down, the same however it was spelled."""
 
     @abstractmethod
     def exists(self) -> bool:
@@ -84,6 +92,52 @@ class Place(ABC):
 
 
 @dataclass(frozen=True)
+class Scratch:
+    """A hidden folder beside a local place, where what is to take the place is written."""
+
+    path: Path  # of the place
+    folder: Path
+    overwrite: bool  # whether what is at the place may be replaced
+
+    @property
+    def new(self) -> Path:
+        return self.folder / "new"
+
+    @property
+    def old(self) -> Path:
+        return self.folder / "old"
+
+    def flush(self) -> None:
+        """Force what was written to the disk."""
+        _flush(self.new)
+
+    def put(self) -> None:
+        """Rename what was written to its place, and what is there to the scratch folder."""
+        if self.overwrite and self.path.exists():
+            self._swap()
+        else:
+            os.replace(self.new, self.path)  # fails if something appeared there meanwhile
+        _flush_entry(self.path.parent)
+
+    def take_back(self) -> None:
+        """Undo `put`, as far as it got."""
+        if self.new.exists():
+            return
+        os.replace(self.path, self.new)
+        if self.old.exists():
+            os.replace(self.old, self.path)
+        _flush_entry(self.path.parent)
+
+    def _swap(self) -> None:
+        os.replace(self.path, self.old)
+        try:
+            os.replace(self.new, self.path)
+        except BaseException:
+            os.replace(self.old, self.path)
+            raise
+
+
+@dataclass(frozen=True)
 class LocalPlace(Place):
     """A directory. A draft is written beside it, flushed to the disk and renamed."""
 
@@ -91,6 +145,10 @@ class LocalPlace(Place):
 
     def __str__(self) -> str:
         return str(self.path)
+
+    @property
+    def address(self) -> tuple[str, ...]:
+        return ("file", *self.path.parts)
 
     def exists(self) -> bool:
         return self.path.exists()
@@ -100,31 +158,24 @@ class LocalPlace(Place):
 
     @contextmanager
     def draft(self, overwrite: bool) -> Iterator[Draft]:
+        with self.scratch(overwrite) as scratch:
+            yield Draft(LocalStore(scratch.new), "")
+            scratch.flush()
+            scratch.put()
+
+    @contextmanager
+    def scratch(self, overwrite: bool) -> Iterator[Scratch]:
+        """A scratch folder that vanishes when the context ends, with what is in it then."""
         folder, name = self.path.parent, self.path.name
         folder.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(
             prefix=f".{name}.", suffix=".tmp", dir=folder, ignore_cleanup_errors=True
-        ) as scratch:
-            new, old = Path(scratch, "new"), Path(scratch, "old")
-            yield Draft(LocalStore(new), "")
-            _flush(new)
-            if overwrite and self.exists():
-                self._swap(new, old)
-            else:
-                os.replace(new, self.path)  # fails if something appeared there meanwhile
-            _flush_entry(folder)
+        ) as made:
+            yield Scratch(self.path, Path(made), overwrite)
 
     def leftovers(self) -> str:
         found = sorted(self.path.parent.glob(f".{self.path.name}.*.tmp/old"))
         return f" (an interrupted overwrite left the old one at {found[-1]})" if found else ""
-
-    def _swap(self, new: Path, old: Path) -> None:
-        os.replace(self.path, old)
-        try:
-            os.replace(new, self.path)
-        except BaseException:
-            os.replace(old, self.path)
-            raise
 
 
 @dataclass(frozen=True)
@@ -136,6 +187,10 @@ class RemotePlace(Place):
 
     def __str__(self) -> str:
         return without_secrets(self.url)
+
+    @property
+    def address(self) -> tuple[str, ...]:
+        return address_of(*self._files())
 
     def exists(self) -> bool:
         files, path = self._files()
@@ -185,6 +240,14 @@ def parse_place(url: URL, storage_options: Options = None) -> Place:
     if protocol in ("file", "local"):
         return LocalPlace(Path(rest).resolve())
     return RemotePlace(text.rstrip("/"), dict(storage_options or {}))
+
+
+def address_of(files: Any, path: str) -> tuple[str, ...]:
+    """The address of a path in one of fsspec's file systems; reaches for nothing."""
+    protocols = [files.protocol] if isinstance(files.protocol, str) else list(files.protocol)
+    if "file" in protocols:
+        return LocalPlace(Path(path).resolve()).address
+    return (protocols[0], *(name for name in posixpath.normpath(path).split("/") if name))
 
 
 def _flush(folder: Path) -> None:

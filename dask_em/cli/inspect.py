@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from dask_em.cli.options import (
     JSON,
+    BadChunk,
     Cluster,
     Data,
     Features,
@@ -21,6 +24,7 @@ from dask_em.cli.options import (
 
 if TYPE_CHECKING:
     from dask_em.engine.plan import Resources
+    from dask_em.engine.readable import Readable
     from dask_em.engine.source import Schema, Source
 
 __all__ = ["inspect"]
@@ -35,6 +39,9 @@ def inspect(
     data: Data,
     features: Features = None,
     sample_dims: SampleDims = None,
+    on_bad_chunk: Annotated[
+        BadChunk, typer.Option(help="Stop at an unreadable chunk, or skip it.")
+    ] = BadChunk.stop,
     storage_option: StorageOptions = None,
     workers: Workers = None,
     memory: Memory = None,
@@ -57,7 +64,7 @@ def inspect(
         sample_dims=selected.sample_dims,
         storage_options=selected.storage_options,
     )
-    look, plan = Look.at(source), _plan(source, _resources(cluster))
+    look, plan = Look.at(source, on_bad_chunk.value), _plan(source, _resources(cluster))
     if as_json:
         print_json({"data": data, **_document(source.schema, look), "plan": plan})
         return
@@ -74,19 +81,25 @@ class Look:
     rows: int = 0
     incomplete: int = 0  # rows with NaN
     infinite: int = 0  # rows with infinity
+    bad_chunks: int = 0  # that could not be read and were skipped
 
     @classmethod
-    def at(cls, source: Source) -> Look:
+    def at(cls, source: Source, on_bad_chunk: str) -> Look:
         """Read some chunks of a source."""
+        look = cls(0)
+        for found in _some_chunks(source, on_bad_chunk):
+            look.n_chunks += 1
+            look.bad_chunks += found.bad_chunks
+            for chunk in found.chunks:
+                look._count(chunk.block.values)
+        return look
+
+    def _count(self, values: Any) -> None:
         import numpy as np
 
-        look = cls(0)
-        for values in _some_chunks(source):
-            look.n_chunks += 1
-            look.rows += len(values)
-            look.incomplete += int(np.isnan(values).any(axis=1).sum())
-            look.infinite += int(np.isinf(values).any(axis=1).sum())
-        return look
+        self.rows += len(values)
+        self.incomplete += int(np.isnan(values).any(axis=1).sum())
+        self.infinite += int(np.isinf(values).any(axis=1).sum())
 
     def words(self) -> str:
         """The counts, and what to do about them."""
@@ -94,20 +107,26 @@ class Look:
 
         chunks = plural(self.n_chunks, "chunk")
         where = f"of {self.rows:,} rows hold NaN, in {chunks} looked at"
+        bad = f"; {plural(self.bad_chunks, 'unreadable chunk')} skipped" if self.bad_chunks else ""
         if not self.rows:
-            return "no rows"
+            return f"no rows{bad}"
         found = f"{self.incomplete:,} ({self.incomplete / self.rows:.2%}) {where}"
         remedy = "; --missing drop leaves them out" if self.incomplete else ""
         infinite = f"; {self.infinite:,} hold infinity, which no fit admits"
-        return found + remedy + (infinite if self.infinite else "")
+        return found + remedy + (infinite if self.infinite else "") + bad
 
 
-def _some_chunks(source: Source) -> Iterator[Any]:
+def _some_chunks(source: Source, on_bad_chunk: str) -> Iterator[Readable]:
+    from dask_em.engine.readable import readable
+    from dask_em.engine.stream import Reading
+
     schema = source.schema
+    reading = Reading(schema, on_bad_chunk=on_bad_chunk)
     wanted = max(1, LOOKED_AT // max(1, schema.chunk_bytes))
     step = max(1, -(-schema.n_chunks // wanted))
     for index in range(0, schema.n_chunks, step):
-        yield source.partition(range(index, index + 1)).open()(index).block.values
+        partition = source.partition(range(index, index + 1))
+        yield readable(partition, partition.open(), index, reading)
 
 
 def _resources(cluster: Cluster) -> Resources:
@@ -197,5 +216,6 @@ def _document(schema: Schema, look: Look) -> dict[str, Any]:
             "rows": look.rows,
             "rows_with_nan": look.incomplete,
             "rows_with_infinity": look.infinite,
+            "bad_chunks": look.bad_chunks,
         },
     }

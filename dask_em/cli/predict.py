@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dask_em.cli.cluster import check_reachable, connected
 from dask_em.cli.options import (
     JSON,
+    BadChunk,
     Cluster,
     Data,
     Features,
@@ -23,6 +24,9 @@ from dask_em.cli.options import (
     Threads,
     Workers,
 )
+
+if TYPE_CHECKING:
+    from dask_em.engine.stream import Tally
 
 __all__ = ["predict"]
 
@@ -43,6 +47,12 @@ def predict(
     missing: Annotated[
         MissingPolicy | None,
         typer.Option(help="Refuse rows with NaN, or label them -1. By default as in the fit."),
+    ] = None,
+    on_bad_chunk: Annotated[
+        BadChunk | None,
+        typer.Option(
+            help="Stop at an unreadable chunk, or label its rows -1. By default as in the fit."
+        ),
     ] = None,
     features: Features = None,
     sample_dims: SampleDims = None,
@@ -68,15 +78,16 @@ def predict(
         raise typer.BadParameter(f"{', '.join(written)} need a store each; give different paths")
 
     from dask_em.cli.live import show_progress
-    from dask_em.cli.text import count, print_json, progress_console, size
+    from dask_em.cli.text import print_json, progress_console
     from dask_em.estimators.persistence import load
-    from dask_em.sources.zarr_output import check_output
+    from dask_em.sources.apart import check_outputs
 
-    for path in written.values():
-        check_output(path, overwrite)
+    check_outputs(list(written.values()), overwrite)
     fitted = load(model)
     if missing is not None:
         fitted.missing = missing.value
+    if on_bad_chunk is not None:
+        fitted.on_bad_chunk = on_bad_chunk.value
     begin = time.perf_counter()
     with (
         show_progress(progress_console()) as progress,
@@ -96,10 +107,26 @@ def predict(
         )
     seconds = time.perf_counter() - begin
     if as_json:
-        figures = {"rows": tally.rows, "bytes_read": tally.nbytes, "seconds": seconds}
-        print_json({"model": model, "data": data, **written, **figures})
+        print_json({"model": model, "data": data, **written, **_figures(tally, seconds)})
         return
     for name, path in written.items():
         print(f"{name.replace('_', '-')} in {path}")
-    print(f"{count(tally.rows)} rows, {size(tally.nbytes)} in {seconds:.1f} s")
+    print(_sentence(tally, seconds))
     print(f'next: xarray.open_zarr("{out}")')
+
+
+def _figures(tally: Tally, seconds: float) -> dict[str, Any]:
+    return {
+        "rows": tally.rows,
+        "bytes_read": tally.nbytes,
+        "bad_chunks": tally.bad_chunks,
+        "seconds": seconds,
+    }
+
+
+def _sentence(tally: Tally, seconds: float) -> str:
+    from dask_em.cli.text import count, plural, size
+
+    skipped = f"; {plural(tally.bad_chunks, 'unreadable chunk')} skipped"
+    done = f"{count(tally.rows)} rows, {size(tally.nbytes)} in {seconds:.1f} s"
+    return done + (skipped if tally.bad_chunks else "")

@@ -23,7 +23,7 @@ from dask_em.engine.stream import Reading
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = ["Fitted", "fit", "score"]
+__all__ = ["Fitted", "Score", "fit", "score"]
 
 P = TypeVar("P", bound=Parameters)
 S = TypeVar("S", bound=Statistics)
@@ -229,6 +229,15 @@ class _Mending(Generic[P, S]):
         return moved  # type: ignore[no-any-return]
 
 
+@dataclass(frozen=True)
+class Score:
+    """How well parameters explain a source."""
+
+    log_likelihood: float  # nats per row, weighted
+    mass: float  # sum of the weights of the rows
+    record: PassRecord  # of the pass that it cost
+
+
 def score(
     model: Model[P, S],
     source: Source,
@@ -238,13 +247,14 @@ def score(
     missing: str = "error",
     on_bad_chunk: str = "raise",
     monitor: Monitor | None = None,
-) -> tuple[float, float]:
-    """Log-likelihood in nats per row, and the mass: the sum of the weights of the rows.
+) -> Score:
+    """The log-likelihood of parameters.
 
     Parameters and errors are those of `fit`; it costs one pass.
     """
     reading = Reading(source.schema, Missing(missing), on_bad_chunk)
     runner = choose_runner(source, client)
     passes = Passes(model, source, runner, reading, monitor or Monitor())
-    statistics, _ = passes.expect(parameters, None, ())
-    return statistics.log_likelihood / statistics.mass, statistics.mass
+    statistics, record = passes.expect(parameters, None, ())
+    mass = statistics.mass
+    return Score(statistics.log_likelihood / mass, mass, record)

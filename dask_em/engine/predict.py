@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
+import sys
 import uuid
-from abc import ABC, abstractmethod
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from dask_em.core.block import Block, Missing
+from dask_em.core.block import Missing
 from dask_em.core.model import SupportsPosterior
 from dask_em.core.records import Array
 from dask_em.engine.limits import one_blas_thread
 from dask_em.engine.monitor import Monitor
 from dask_em.engine.plan import Plan
+from dask_em.engine.query import Query
+from dask_em.engine.readable import Readable, readable, readable_ahead
 from dask_em.engine.runner import choose_runner
 from dask_em.engine.source import Chunk, Partition, Region, Source
-from dask_em.engine.stream import Tally, read_ahead
+from dask_em.engine.stream import Reading, Tally
 from dask_em.errors import SchemaError
 
 if TYPE_CHECKING:
     import dask.array
     from distributed import Client
 
-__all__ = [
-    "Label", "LogDensity", "Output", "Prediction", "Probability", "Query", "lazily", "now", "write"
-]  # fmt: skip
+__all__ = ["Output", "Prediction", "lazily", "now", "write"]
 
 
 #: rows that are asked at a time
@@ -35,119 +36,82 @@ ASKED_ROWS = 1 << 14
 
 
 @dataclass(frozen=True)
-class Query(ABC):
-    """What is asked of each row."""
+class Prediction:
+    """What is asked of a model, and how the rows are read."""
 
     model: SupportsPosterior[Any]
     parameters: Any
-    floats: np.dtype  # of answers that are no labels
+    queries: tuple[Query, ...]
+    reading: Reading
 
-    #: stands where a row was left out because it holds NaN
-    absent: ClassVar[float]
+    def answers(self, found: Readable) -> tuple[Array, ...]:
+        """For each query the answers in the shape of a chunk's region.
 
-    @abstractmethod
-    def ask(self, block: Block) -> Array:
-        """The answer for each row of a block: (n,) or (n, columns)."""
+        Rows that are left out or cannot be read are `absent`.
+        """
+        if not found.bad_chunks:
+            (chunk,) = found.chunks
+            return self._in_shape(chunk, found.region)
+        whole = tuple(query.blank(_shape(found.region)) for query in self.queries)
+        for chunk in found.chunks:
+            assert chunk.region is not None
+            inside = _inside(chunk.region, found.region)
+            parts = self._in_shape(chunk, chunk.region)
+            for answers, part in zip(whole, parts, strict=True):
+                answers[inside] = part
+        return whole
 
-    @property
-    def dtype(self) -> np.dtype:
-        """Of the answer."""
-        return self.floats
+    def _in_shape(self, chunk: Chunk, region: Region) -> tuple[Array, ...]:
+        shape = _shape(region)
+        return tuple(answers.reshape(*shape, *answers.shape[1:]) for answers in self._rows(chunk))
 
-    @property
-    def columns(self) -> int | None:
-        """How many numbers a row gets; None for one, without an axis of its own."""
-        return None
-
-
-@dataclass(frozen=True)
-class Label(Query):
-    """The most probable component; -1 for a row that holds NaN."""
-
-    absent = -1
-
-    @property
-    def dtype(self) -> np.dtype:
-        return np.dtype(np.int64)
-
-    def ask(self, block: Block) -> Array:
-        responsibilities, _ = self.model.posterior(block, self.parameters)
-        return np.asarray(responsibilities.argmax(axis=1))
-
-
-@dataclass(frozen=True)
-class Probability(Query):
-    """The posterior probability of each component."""
-
-    absent = np.nan
-
-    def ask(self, block: Block) -> Array:
-        return self.model.posterior(block, self.parameters)[0]
-
-    @property
-    def columns(self) -> int | None:
-        return int(self.parameters.k)
-
-
-@dataclass(frozen=True)
-class LogDensity(Query):
-    """The log-density of the row, nats."""
-
-    absent = np.nan
-
-    def ask(self, block: Block) -> Array:
-        return self.model.posterior(block, self.parameters)[1]
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """A query and the policy on rows that cannot answer it."""
-
-    query: Query
-    missing: Missing
-
-    def answer(self, chunk: Chunk) -> Array:
-        """The answers for all rows of a chunk, those that were left out marked `absent`."""
-        query, whole = self.query, chunk.block
-        block = self.missing.apply(whole, chunk.name)
-        found = _in_parts(query, block)
+    def _rows(self, chunk: Chunk) -> tuple[Array, ...]:
+        """The answers for each row of a chunk."""
+        whole, missing = chunk.block, self.reading.missing or Missing()
+        block = missing.apply(whole, chunk.name)
+        found = tuple(query.blank((len(block),)) for query in self.queries)
+        # part by part: a posterior takes k numbers a row, and all queries share it
+        for start in range(0, len(block), ASKED_ROWS):
+            rows = slice(start, start + ASKED_ROWS)
+            posterior = self.model.posterior(block.take(rows), self.parameters)
+            for query, answers in zip(self.queries, found, strict=True):
+                answers[rows] = query.ask(*posterior)
         if len(block) == len(whole):
-            return found.astype(query.dtype, copy=False)
-        answers = np.full((len(whole), *found.shape[1:]), query.absent, query.dtype)
-        answers[whole.observed()] = found
-        return answers
-
-    def answer_in_shape(self, chunk: Chunk) -> Array:
-        """`answer`, in the shape of the chunk's region."""
-        answers = self.answer(chunk)
-        if chunk.region is None:
-            return answers
-        shape = tuple(part.stop - part.start for part in chunk.region)
-        return answers.reshape(*shape, *answers.shape[1:])
+            return found
+        spread = tuple(query.blank((len(whole),)) for query in self.queries)
+        observed = whole.observed()
+        for answers, some in zip(spread, found, strict=True):
+            answers[observed] = some
+        return spread
 
 
-def now(source: Source, prediction: Prediction) -> Array:
-    """Answers for a source in this process's memory, in the shape of its samples."""
-    query, schema = prediction.query, source.schema
+def now(source: Source, prediction: Prediction) -> tuple[Array, Tally]:
+    """Answers to one query for a source in this process's memory, in the shape of its samples.
+
+    The tally says how many chunks were skipped.
+    """
+    schema, (query,) = source.schema, prediction.queries
     if schema.sample_shape is None:
         raise AssertionError("the shape of rows in memory is known")
-    trailing = () if query.columns is None else (query.columns,)
-    answers = np.empty((*schema.sample_shape, *trailing), query.dtype)
+    whole, total = query.blank(schema.sample_shape), Tally()
     partition = source.partition(range(schema.n_chunks))
     with one_blas_thread():
         reader = partition.open()
         for index in partition.chunks:
-            chunk = reader(index)
-            assert chunk.region is not None
-            answers[chunk.region] = prediction.answer_in_shape(chunk)
-    return answers
+            found = readable(partition, reader, index, prediction.reading)
+            (whole[found.region],) = prediction.answers(found)
+            total = total + found.tally
+    return whole, total
 
 
 def lazily(source: Source, prediction: Prediction) -> dask.array.Array:
-    """Answers as a dask array with the source's sample chunks; nothing is read yet."""
+    """Answers to one query as a dask array with the source's sample chunks; nothing is read yet.
+
+    Where a chunk is skipped, the task warns; on a cluster the client repeats it.
+    """
     import dask.array
 
-    schema, query = source.schema, prediction.query
+    schema, (query,) = source.schema, prediction.queries
     chunks = schema.sample_chunks
     if chunks is None:
         raise SchemaError(
@@ -168,19 +132,29 @@ def lazily(source: Source, prediction: Prediction) -> dask.array.Array:
     return dask.array.Array(graph, name, (*chunks, *trailing), dtype=query.dtype)
 
 
-def _in_parts(query: Query, block: Block) -> Array:
-    """The answers part by part: what they come from takes k numbers a row."""
-    if len(block) <= ASKED_ROWS:
-        return query.ask(block)
-    starts = range(0, len(block), ASKED_ROWS)
-    return np.concatenate(
-        [query.ask(block.take(slice(start, start + ASKED_ROWS))) for start in starts]
-    )
-
-
 def _cell(partition: Partition, prediction: Prediction) -> Array:
     with one_blas_thread():
-        return prediction.answer_in_shape(partition.open()(partition.chunks.start))
+        index = partition.chunks.start
+        found = readable(partition, partition.open(), index, prediction.reading)
+        (answers,) = prediction.answers(found)
+    if found.bad_chunks:
+        _warn_in_task(found)
+    return answers
+
+
+def _warn_in_task(found: Readable) -> None:
+    where = ", ".join(f"{part.start}:{part.stop}" for part in found.region)
+    text = (
+        f"{found.bad_chunks} {'chunk' if found.bad_chunks == 1 else 'chunks'} within [{where}] "
+        "could not be read, so the rows there have no answer (-1 for a label, NaN otherwise); "
+        "repair the store and predict again"
+    )
+    if "distributed" not in sys.modules:  # then no worker runs this
+        warnings.warn(text, UserWarning, stacklevel=2)
+        return
+    from distributed import warn
+
+    warn(text, UserWarning, stacklevel=2)
 
 
 class Output(Protocol):
@@ -194,17 +168,24 @@ class Output(Protocol):
 class _Writing:
     """What the tasks of a writing pass share."""
 
-    outputs: tuple[tuple[Prediction, Output], ...]
+    prediction: Prediction
+    outputs: tuple[Output, ...]
 
 
 def write(
     source: Source,
-    outputs: tuple[tuple[Prediction, Output], ...],
+    prediction: Prediction,
+    outputs: tuple[Output, ...],
     *,
     client: Client | None = None,
     monitor: Monitor | None = None,
 ) -> Tally:
     """Answer queries for every row, reading once, and write the answers region by region.
+
+    Parameters
+    ----------
+    outputs : tuple of Output
+        One for each query.
 
     Raises
     ------
@@ -214,19 +195,30 @@ def write(
     runner, monitor = choose_runner(source, client), monitor or Monitor()
     plan = Plan.make(source, runner.resources)
     monitor.begin("predict", 0, plan.n_tasks)
-    tally = runner.reduce(
-        "em-predict", _write_leaves, plan.partitions(source), _Writing(outputs), monitor
-    )
+    writing = _Writing(prediction, outputs)
+    tally = runner.reduce("em-predict", _write_leaves, plan.partitions(source), writing, monitor)
     return tally or Tally()
 
 
 def _write_leaves(leaves: list[Partition], writing: _Writing, stopped: Callable[[], bool]) -> Tally:
     total = Tally()
-    for chunk in read_ahead(leaves):
+    for found in readable_ahead(leaves, writing.prediction.reading):
         if stopped():
             raise InterruptedError("the pass was stopped")
-        assert chunk.region is not None
-        for prediction, output in writing.outputs:
-            output.write(chunk.region, prediction.answer_in_shape(chunk))
-        total = total + Tally(rows=len(chunk.block), nbytes=chunk.block.nbytes)
+        answers = writing.prediction.answers(found)
+        for output, values in zip(writing.outputs, answers, strict=True):
+            output.write(found.region, values)
+        total = total + found.tally
     return total
+
+
+def _shape(region: Region) -> tuple[int, ...]:
+    return tuple(part.stop - part.start for part in region)
+
+
+def _inside(part: Region, whole: Region) -> Region:
+    """A part of a region, counted from where the region begins."""
+    return tuple(
+        slice(mine.start - cell.start, mine.stop - cell.start)
+        for mine, cell in zip(part, whole, strict=True)
+    )

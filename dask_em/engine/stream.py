@@ -17,7 +17,7 @@ from dask_em.engine.reduce import Addable, fold
 from dask_em.engine.source import Chunk, Partition, Reader, Schema
 from dask_em.errors import ChunkError, InputError
 
-__all__ = ["Piece", "Reading", "Tally", "fold_leaves", "read_ahead", "stream"]
+__all__ = ["Piece", "Reading", "Tally", "ahead", "fold_leaves", "resident", "stream"]
 
 Item = TypeVar("Item")
 T = TypeVar("T", bound=Addable)
@@ -118,21 +118,11 @@ def stream(leaves: Sequence[Partition], reading: Reading) -> Iterator[tuple[int,
             for piece in _gather(_chunks(leaf, reading)):
                 yield number, piece
 
-    return pieces() if _resident(leaves) else _ahead(pieces())
+    return pieces() if resident(leaves) else ahead(pieces())
 
 
-def read_ahead(leaves: Sequence[Partition]) -> Iterator[Chunk]:
-    """The chunks of leaves as they are stored, the next being read meanwhile."""
-
-    def chunks() -> Iterator[Chunk]:
-        for leaf in leaves:
-            if leaf.chunks:
-                yield from map(leaf.open(), leaf.chunks)
-
-    return chunks() if _resident(leaves) else _ahead(chunks())
-
-
-def _resident(leaves: Sequence[Partition]) -> bool:
+def resident(leaves: Sequence[Partition]) -> bool:
+    """Whether reading is free, so that nothing is gained by a second thread."""
     return all(leaf.resident for leaf in leaves)
 
 
@@ -213,7 +203,7 @@ def _joined(pieces: list[Piece]) -> Piece:
     )
 
 
-def _ahead(items: Iterator[Item]) -> Iterator[Item]:
+def ahead(items: Iterator[Item]) -> Iterator[Item]:
     """Make each item in a second thread while the caller works on the one before."""
     end = object()
     # Dask tells a task's thread by a context variable which worker it belongs to

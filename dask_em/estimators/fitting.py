@@ -16,6 +16,7 @@ from dask_em.engine.monitor import Monitor
 from dask_em.engine.source import Source
 from dask_em.errors import SchemaError
 from dask_em.estimators.given import checked_start
+from dask_em.estimators.skipped import warn_of_skipped
 from dask_em.models.covariance import STRUCTURES
 from dask_em.models.gaussian import Gaussian, Gaussians
 from dask_em.models.mixture import Mixture, MixtureParameters
@@ -128,12 +129,7 @@ def warn(estimator: Any, fitted: Fitted[MixtureParameters]) -> None:
     elif not fitted.converged and estimator.max_iter > 0:
         _warn(NOT_CONVERGED, ConvergenceWarning)
     skipped = fitted.history[-1].bad_chunks if fitted.history else 0
-    if skipped:
-        _warn(
-            f"{skipped} {'chunk' if skipped == 1 else 'chunks'} could not be read, so the model "
-            "knows nothing of the rows there; repair the store and fit again",
-            UserWarning,
-        )
+    warn_of_skipped(skipped, "the model knows nothing of the rows there", "fit")
 
 
 def _warn(text: str, category: type[Warning]) -> None:

@@ -12,12 +12,13 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from dask_em.core.block import Missing
 from dask_em.core.records import Array
-from dask_em.engine.fit import score
+from dask_em.engine.fit import Score, score
 from dask_em.engine.monitor import Monitor
-from dask_em.engine.predict import Label, LogDensity, Prediction, Probability, Query, lazily, now
+from dask_em.engine.predict import lazily, now
+from dask_em.engine.query import Label, LogDensity, Probability, Query
 from dask_em.engine.source import Source
+from dask_em.estimators.asking import prediction_of
 from dask_em.estimators.fitting import keep, parameters_of, run, warn
 from dask_em.estimators.interchange import take_fitted, to_sklearn
 from dask_em.estimators.rows import (
@@ -26,6 +27,7 @@ from dask_em.estimators.rows import (
     features_kept_on_failure,
     open_rows,
 )
+from dask_em.estimators.skipped import UNANSWERED, UNSCORED, warn_of_skipped
 from dask_em.estimators.verbose import Verbose
 from dask_em.models.covariance import STRUCTURES
 from dask_em.models.gaussian import Gaussian
@@ -77,7 +79,8 @@ class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
         What happens to components that are empty, equal to another, or singular. Every repair is
         in `history_`.
     on_bad_chunk : {"raise", "skip"}
-        Whether a chunk of a store that cannot be read ends the fit, or is skipped and counted.
+        Whether a chunk of a store that cannot be read ends the work, or is skipped and counted.
+        Its rows get label -1 and density NaN.
 
     Attributes
     ----------
@@ -227,9 +230,12 @@ class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
 
     def _answer(self, kind: type[Query], X: Any, selection: dict[str, Any]) -> Any:
         source = self._opened(X, None, selection)
-        query = kind(self._model, self._parameters, source.schema.dtype)
-        prediction = Prediction(query, Missing(self.missing))
-        return now(source, prediction) if source.local else lazily(source, prediction)
+        prediction = prediction_of(self, source, (kind,))
+        if not source.local:
+            return lazily(source, prediction)
+        answers, tally = now(source, prediction)
+        warn_of_skipped(tally.bad_chunks, UNANSWERED, "predict")
+        return answers
 
     def score(
         self,
@@ -241,26 +247,27 @@ class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
         **selection: Any,
     ) -> float:
         """Mean log-likelihood, nats per row; weighted with `sample_weight`. One pass."""
-        return self._score(X, sample_weight, client, selection)[0]
+        return self._score(X, sample_weight, client, selection).log_likelihood
 
     def bic(self, X: Any, sample_weight: Any = None, **selection: Any) -> float:
         """Bayesian information criterion, nats times two; lower is better. One pass.
 
         The number of rows in it is the sum of their weights.
         """
-        mean, mass = self._score(X, sample_weight, None, selection)
-        return -2 * mean * mass + self._n_parameters() * float(np.log(mass))
+        found = self._score(X, sample_weight, None, selection)
+        penalty = self._n_parameters() * float(np.log(found.mass))
+        return -2 * found.log_likelihood * found.mass + penalty
 
     def aic(self, X: Any, sample_weight: Any = None, **selection: Any) -> float:
         """Akaike information criterion, nats times two; lower is better. One pass."""
-        mean, mass = self._score(X, sample_weight, None, selection)
-        return -2 * mean * mass + 2 * self._n_parameters()
+        found = self._score(X, sample_weight, None, selection)
+        return -2 * found.log_likelihood * found.mass + 2 * self._n_parameters()
 
     def _score(
         self, X: Any, sample_weight: Any, client: Client | None, selection: dict[str, Any]
-    ) -> tuple[float, float]:
+    ) -> Score:
         source = self._opened(X, sample_weight, selection)
-        return score(
+        found = score(
             self._model,
             source,
             self._parameters,
@@ -268,6 +275,8 @@ class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
             missing=self.missing,
             on_bad_chunk=self.on_bad_chunk,
         )
+        warn_of_skipped(found.record.bad_chunks, UNSCORED, "score")
+        return found
 
     def write_predictions(
         self,
@@ -304,7 +313,7 @@ class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
         Returns
         -------
         Tally
-            Rows and bytes that were read.
+            Rows and bytes that were read, chunks that were skipped.
         """
         from dask_em.estimators.writing import Wanted, write_predictions
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dask_em.core.block import Missing
 from dask_em.engine.monitor import Monitor
-from dask_em.engine.predict import Label, LogDensity, Prediction, Probability, Query, write
+from dask_em.engine.predict import write
+from dask_em.engine.query import Label, LogDensity, Probability, Query
 from dask_em.engine.source import Source
 from dask_em.engine.stream import Tally
-from dask_em.sources.zarr_output import create_output
+from dask_em.estimators.asking import prediction_of
+from dask_em.estimators.skipped import UNANSWERED, warn_of_skipped
+from dask_em.sources.zarr_output import Planned, create_outputs
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -35,11 +36,14 @@ class Wanted:
     probabilities: Any = None
     log_density: Any = None
 
-    def pairs(self) -> list[tuple[type[Query], Any]]:
+    def places(self) -> dict[type[Query], Any]:
         """The kinds that are wanted, each with its place."""
-        kinds: tuple[type[Query], ...] = (Label, Probability, LogDensity)
-        places = (self.labels, self.probabilities, self.log_density)
-        return [pair for pair in zip(kinds, places, strict=True) if pair[1] is not None]
+        kinds: dict[type[Query], Any] = {
+            Label: self.labels,
+            Probability: self.probabilities,
+            LogDensity: self.log_density,
+        }
+        return {kind: url for kind, url in kinds.items() if url is not None}
 
 
 def write_predictions(
@@ -52,21 +56,16 @@ def write_predictions(
     client: Client | None = None,
     monitor: Monitor | None = None,
 ) -> Tally:
-    """Answer for every row of a source in one reading of it; each output is whole or not there."""
-    outputs = []
-    with ExitStack() as stack:
-        for kind, url in wanted.pairs():
-            query = kind(estimator._model, estimator._parameters, source.schema.dtype)
-            output = stack.enter_context(
-                create_output(
-                    url,
-                    source.schema,
-                    query.columns,
-                    query.dtype,
-                    name=NAMES[kind],
-                    overwrite=overwrite,
-                    storage_options=output_options,
-                )
-            )
-            outputs.append((Prediction(query, Missing(estimator.missing)), output))
-        return write(source, tuple(outputs), client=client, monitor=monitor)
+    """Answer for every row of a source in one reading of it; all outputs are whole or not there."""
+    places = wanted.places()
+    prediction = prediction_of(estimator, source, tuple(places))
+    planned = [
+        Planned(places[kind], NAMES[kind], query.dtype, query.columns)
+        for kind, query in zip(places, prediction.queries, strict=True)
+    ]
+    with create_outputs(
+        planned, source, overwrite=overwrite, storage_options=output_options
+    ) as outputs:
+        tally = write(source, prediction, outputs, client=client, monitor=monitor)
+    warn_of_skipped(tally.bad_chunks, UNANSWERED, "predict")
+    return tally

@@ -117,6 +117,7 @@ def regions_cover_the_samples_once(case: SourceCase, scratch: Path) -> None:
         for chunk, cell in zip(chunks, cells, strict=True):
             region = chunk.region or ()
             assert tuple(part.stop - part.start for part in region) == cell, "chunks leave the grid"
+            assert source.schema.region(chunk.index) == region, f"{chunk.name} is not where told"
 
 
 def partitions_cut_anywhere(case: SourceCase, scratch: Path) -> None:

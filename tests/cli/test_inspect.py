@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 from tests.cli.conftest import run
@@ -55,3 +56,12 @@ def test_nothing_there(folder: object) -> None:
     result = run("inspect", "nowhere.zarr", code=1)
     assert not result.stdout
     assert "does not exist" in result.stderr
+
+
+def test_unreadable_chunks(store: str) -> None:
+    Path(store, "c", "3", "0", "0").write_bytes(b"not zstd")
+    assert "pass --on-bad-chunk skip" in run("inspect", store, code=1).stderr
+    looked_at = inspected(store, "--on-bad-chunk", "skip")["looked_at"]
+    assert (looked_at["bad_chunks"], looked_at["rows"]) == (1, 39 * 300)
+    text = run("inspect", store, "--on-bad-chunk", "skip").stdout
+    assert "1 chunk looked at; 1 unreadable chunk skipped" in text

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 import xarray
 import zarr
 
@@ -74,3 +75,45 @@ def test_other_features(fields: str, model: str) -> None:
 def test_no_model(store: str) -> None:
     stderr = run("predict", "nowhere.zarr", store, "--out", "labels.zarr", code=1).stderr
     assert "there is no model at" in stderr
+
+
+def damage(store: str) -> None:
+    Path(store, "c", "3", "0", "0").write_bytes(b"not zstd")
+
+
+def test_unreadable_chunks_may_be_skipped(store: str, model: str) -> None:
+    damage(store)
+    words = ["predict", model, store, "--out", "labels.zarr"]
+    assert "pass --on-bad-chunk skip" in run(*words, code=1).stderr
+    assert not Path("labels.zarr").exists()
+    result = run(*words, "--on-bad-chunk", "skip", "--json")
+    found = json.loads(result.stdout)
+    assert (found["bad_chunks"], found["rows"]) == (1, 39 * 300)
+    assert "warning: 1 chunk could not be read" in result.stderr
+    labels = zarr.open_array("labels.zarr", path="label")[:]
+    assert (labels[3] == -1).all()
+    assert (np.delete(labels, 3, axis=0) >= 0).all()
+    text = run(*words, "--on-bad-chunk", "skip", "--overwrite").stdout
+    assert "; 1 unreadable chunk skipped" in text
+
+
+def test_the_policy_on_unreadable_chunks_is_that_of_the_fit(store: str) -> None:
+    damage(store)
+    run("fit", store, "-k", 3, "--out", "m.zarr", "--on-bad-chunk", "skip")
+    run("predict", "m.zarr", store, "--out", "labels.zarr")
+    words = ["predict", "m.zarr", store, "--out", "other.zarr", "--on-bad-chunk", "raise"]
+    assert "cannot be decoded" in run(*words, code=1).stderr
+
+
+@pytest.mark.parametrize("other", ["./l.zarr", "file://{here}/l.zarr", "l.zarr/p"])
+def test_one_place_for_two_outputs(store: str, model: str, other: str) -> None:
+    other = other.format(here=Path.cwd())
+    words = ["predict", model, store, "--out", "l.zarr", "--probabilities", other]
+    assert "give each a store of its own" in run(*words, code=1).stderr
+    assert not Path("l.zarr").exists()
+
+
+def test_output_inside_the_data(store: str, model: str) -> None:
+    words = ["predict", model, store, "--out", f"{store}/labels.zarr"]
+    assert "choose a path apart from it" in run(*words, code=1).stderr
+    assert not Path(store, "labels.zarr").exists()

@@ -82,6 +82,7 @@ class MadeSource(Source):
             chunk_bytes=min(size, n) * d * rows.dtype.itemsize,
             feature_names=None,
             describe="made rows",
+            sample_chunks=(tuple(min(size, n - start) for start in range(0, n, size)),),
         )
 
     def partition(self, chunks: range) -> Partition:

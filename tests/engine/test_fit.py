@@ -35,10 +35,10 @@ def test_the_objective_belongs_to_the_parameters_beside_it():
     source = MadeSource(clusters(), 300)
     fitted = fit(MIXTURE, source, rng=chance(), stopping=Stopping(0, 4))
     again = fit(MIXTURE, source, start=fitted.parameters, stopping=Stopping(0, 1))
-    mean, mass = score(MIXTURE, source, fitted.parameters)
-    assert again.objective == mean
+    found = score(MIXTURE, source, fitted.parameters)
+    assert again.objective == found.log_likelihood
     assert again.objective >= fitted.objective
-    assert mass == len(source.rows)
+    assert found.mass == found.record.rows == len(source.rows)
 
 
 def test_plain_em_ascends():
@@ -133,3 +133,13 @@ def test_values_that_cannot_be_squared():
 def test_rows_in_memory_refuse_a_client():
     with pytest.raises(InputError, match="lies in this process's memory"):
         fit(MIXTURE, MadeSource(clusters(), 300, local=True), client=object())
+
+
+def test_a_score_counts_the_chunks_that_were_skipped():
+    rows = clusters()
+    source = MadeSource(rows, 300, script=Script(2, "fail"))
+    fitted = fit(MIXTURE, MadeSource(rows, 300), rng=chance(), stopping=Stopping(0, 2))
+    found = score(MIXTURE, source, fitted.parameters, on_bad_chunk="skip")
+    assert (found.mass, found.record.bad_chunks) == (3700, 1)
+    with pytest.raises(OSError, match="chunk 2 cannot be decoded"):
+        score(MIXTURE, source, fitted.parameters)

@@ -1,0 +1,84 @@
+"""Layout: the shape, the chunks and the axes of an array of answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import gcd
+from typing import Self
+
+from dask_em.engine.source import Schema
+from dask_em.errors import SchemaError
+
+__all__ = ["Layout"]
+
+#: a chunk of the output may be this much shorter than the longest chunk that is read
+FINEST = 8
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How answers for the rows of a source are stored."""
+
+    shape: tuple[int, ...]
+    chunks: tuple[int, ...]
+    dims: tuple[str, ...]
+
+    @classmethod
+    def of(cls, schema: Schema, columns: int | None, dims: Sequence[str] | None) -> Self:
+        """The layout in which no two regions that are written share a chunk.
+
+        Parameters
+        ----------
+        schema : Schema
+            Of the source whose rows are answered; its sample chunks become the array's.
+        columns : int or None
+            Numbers for each row; None for one, without an axis of its own.
+        dims : sequence of str, optional
+            Names of the sample axes.
+
+        Raises
+        ------
+        SchemaError
+            If the source's chunks have no known or no regular lengths.
+        """
+        chunks = _chunks(schema)
+        shape = tuple(schema.sample_shape or ())
+        names = tuple(dims) if dims is not None else _axis_names(len(shape))
+        if columns is None:
+            return cls(shape, chunks, names)
+        return cls((*shape, columns), (*chunks, max(1, columns)), (*names, "component"))
+
+
+def _chunks(schema: Schema) -> tuple[int, ...]:
+    if schema.sample_chunks is None or schema.sample_shape is None:
+        raise SchemaError(
+            f"the chunks of {schema.describe} have no known lengths, so answers cannot be laid "
+            "out; call compute_chunk_sizes() on the array first"
+        )
+    return tuple(
+        _chunk(lengths, axis, schema.describe) for axis, lengths in enumerate(schema.sample_chunks)
+    )
+
+
+def _chunk(lengths: Sequence[int], axis: int, describe: str) -> int:
+    # all boundaries are multiples of the greatest common divisor; where the last ends is no matter
+    longest = max((1, *lengths))
+    common = gcd(*lengths[:-1]) or longest
+    if common * FINEST < longest:
+        raise SchemaError(
+            f"the chunks of {describe} along axis {axis} have lengths {_some(lengths)}, which no "
+            f"regular chunks of at least {-(-longest // FINEST)} fit; rechunk the array to equal "
+            f"lengths first, e.g. x.rechunk({{{axis}: {longest}}})"
+        )
+    return common
+
+
+def _some(lengths: Sequence[int], limit: int = 6) -> str:
+    text = ", ".join(str(length) for length in lengths[:limit])
+    return text if len(lengths) <= limit else f"{text}, ... ({len(lengths)} in all)"
+
+
+def _axis_names(n: int) -> tuple[str, ...]:
+    # xarray opens nothing without names
+    return ("row",) if n == 1 else tuple(f"axis_{axis}" for axis in range(n))
