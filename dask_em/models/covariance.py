@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dask_em.core.records import Array
+from dask_em.models.charts import CovarianceChart, LogVariances, Triangles
 from dask_em.models.matrices import (
     add_scatter,
     covariances_of,
@@ -73,6 +74,18 @@ class Full(Structure):
     def from_moments(self, counts: Array, deviations: Array, second: Array) -> Array:
         second = unpacked(second / counts[:, None], deviations.shape[1])
         return np.asarray(second - deviations[:, :, None] * deviations[:, None, :])
+
+    def about(self, counts: Array, shift: Array, first: Array, second: Array) -> Array:
+        return second + packed(_moved(counts, shift, first))
+
+    def half_trace(self, factors: Array, second: Array) -> float:
+        return _half_trace(self.precisions(factors), second)
+
+    def noise(self, counts: Array, variances: Array) -> Array:
+        return packed(counts[:, None, None] * np.diag(variances))
+
+    def chart(self, covariances: Array, mass: Array, d: int) -> CovarianceChart:
+        return Triangles(covariances, mass)
 
     def second_shape(self, k: int, d: int) -> tuple[int, ...]:
         return (k, self.n_lifted(d))
@@ -158,6 +171,18 @@ class Tied(Structure):
         between = (counts[:, None] * deviations).T @ deviations
         return np.asarray((unpacked(second, deviations.shape[1]) - between) / counts.sum())
 
+    def about(self, counts: Array, shift: Array, first: Array, second: Array) -> Array:
+        return second + packed(_moved(counts, shift, first).sum(axis=0))
+
+    def half_trace(self, factors: Array, second: Array) -> float:
+        return _half_trace(self.precisions(factors), second)
+
+    def noise(self, counts: Array, variances: Array) -> Array:
+        return packed(counts.sum() * np.diag(variances))
+
+    def chart(self, covariances: Array, mass: Array, d: int) -> CovarianceChart:
+        return Triangles(covariances, mass)
+
     def second_shape(self, k: int, d: int) -> tuple[int, ...]:
         return (d * (d + 1) // 2,)
 
@@ -212,6 +237,12 @@ class _Variances(Structure, ABC):
     def covariances(self, factors: Array) -> Array:
         return np.asarray(1.0 / factors**2)
 
+    def half_trace(self, factors: Array, second: Array) -> float:
+        return float(0.5 * (self.precisions(factors).reshape(len(second), -1) * second).sum())
+
+    def chart(self, covariances: Array, mass: Array, d: int) -> CovarianceChart:
+        return LogVariances(covariances, mass, d)
+
 
 @dataclass(frozen=True)
 class Diagonal(_Variances):
@@ -245,6 +276,12 @@ class Diagonal(_Variances):
 
     def from_moments(self, counts: Array, deviations: Array, second: Array) -> Array:
         return np.asarray(second / counts[:, None] - deviations**2)
+
+    def about(self, counts: Array, shift: Array, first: Array, second: Array) -> Array:
+        return np.asarray(second - 2 * shift * first + counts[:, None] * shift**2)
+
+    def noise(self, counts: Array, variances: Array) -> Array:
+        return np.outer(counts, variances)
 
     def second_shape(self, k: int, d: int) -> tuple[int, ...]:
         return (k, d)
@@ -315,6 +352,13 @@ class Spherical(_Variances):
         d = deviations.shape[1]
         return np.asarray((second[:, 0] / counts - (deviations**2).sum(axis=1)) / d)
 
+    def about(self, counts: Array, shift: Array, first: Array, second: Array) -> Array:
+        moved = counts * (shift**2).sum(axis=1) - 2 * (shift * first).sum(axis=1)
+        return np.asarray(second + moved[:, None])
+
+    def noise(self, counts: Array, variances: Array) -> Array:
+        return np.asarray(counts[:, None] * variances.sum())
+
     def second_shape(self, k: int, d: int) -> tuple[int, ...]:
         return (k, 1)
 
@@ -351,6 +395,17 @@ class Spherical(_Variances):
 STRUCTURES: dict[str, Structure] = {
     structure.name: structure for structure in (Full(), Tied(), Diagonal(), Spherical())
 }
+
+
+def _moved(counts: Array, shift: Array, first: Array) -> Array:
+    """(k, d, d) what moving the origins by shift (k, d) adds to second moments."""
+    cross = shift[:, :, None] * first[:, None, :]
+    squares = counts[:, None, None] * shift[:, :, None] * shift[:, None, :]
+    return np.asarray(squares - cross - np.swapaxes(cross, 1, 2))
+
+
+def _half_trace(precisions: Array, second: Array) -> float:
+    return float(0.5 * (precisions * unpacked(second, precisions.shape[-1])).sum())
 
 
 def _inverse_root(variances: Array) -> Array:

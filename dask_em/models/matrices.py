@@ -13,15 +13,27 @@ __all__ = [
     "factors_of",
     "factors_of_precisions",
     "floored",
+    "lower_factors",
     "mahalanobis",
     "packed",
     "unpacked",
 ]
 
 
+def lower_factors(covariances: Array) -> Array:
+    """Lower triangular L (m, d, d) with ``L @ L.T`` each covariance.
+
+    Raises
+    ------
+    numpy.linalg.LinAlgError
+        If one is not positive definite.
+    """
+    return np.linalg.cholesky(covariances)
+
+
 def factors_of(covariances: Array) -> Array:
     """Upper triangular U (m, d, d) with ``U @ U.T`` the inverse of each covariance (m, d, d)."""
-    lower = np.linalg.cholesky(covariances)
+    lower = lower_factors(covariances)
     identity = np.eye(covariances.shape[-1])
     return np.stack([solve_triangular(one, identity, lower=True).T for one in lower])
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from dask_em.core.records import Array, Record
+from dask_em.models.charts import CovarianceChart
 
 __all__ = ["Structure"]
 
@@ -76,6 +77,22 @@ class Structure(Record, ABC):
     @abstractmethod
     def from_moments(self, counts: Array, deviations: Array, second: Array) -> Array:
         """Covariances from counts (k,), means less origin (k, d) and second moments."""
+
+    @abstractmethod
+    def about(self, counts: Array, shift: Array, first: Array, second: Array) -> Array:
+        """Second moments about origins that are moved by shift (k, d)."""
+
+    @abstractmethod
+    def half_trace(self, factors: Array, second: Array) -> float:
+        """Half the trace of the precisions times second moments, over all components."""
+
+    @abstractmethod
+    def noise(self, counts: Array, variances: Array) -> Array:
+        """Second moments that raise the covariances of counts (k,) by variances (d,)."""
+
+    @abstractmethod
+    def chart(self, covariances: Array, mass: Array, d: int) -> CovarianceChart:
+        """Coordinates around covariances, of components that have shares mass (k,) of the rows."""
 
     @abstractmethod
     def second_shape(self, k: int, d: int) -> tuple[int, ...]:
