@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from dask_em.estimators.functional import fit
     from dask_em.estimators.gaussian_mixture import GaussianMixture
     from dask_em.estimators.persistence import load
+    from dask_em.estimators.planning import plan
+    from dask_em.estimators.sweep import sweep
     from dask_em.models.covariance import Diagonal, Full, Spherical, Tied
     from dask_em.models.emission import Emission, ExponentialFamily
     from dask_em.models.gaussian import Gaussian
@@ -67,6 +69,8 @@ __all__ = [
     "fit",
     "load",
     "open_source",
+    "plan",
+    "sweep",
 ]
 
 #: where each public name is defined
@@ -99,6 +103,8 @@ _HOMES = {
     "fit": "dask_em.estimators.functional",
     "load": "dask_em.estimators.persistence",
     "open_source": "dask_em.sources.registry",
+    "plan": "dask_em.estimators.planning",
+    "sweep": "dask_em.estimators.sweep",
 }
 
 

@@ -10,8 +10,10 @@ from dask_em.cli.demo import demo
 from dask_em.cli.fit import fit
 from dask_em.cli.inspect import inspect
 from dask_em.cli.outcome import reported
+from dask_em.cli.plan import plan
 from dask_em.cli.predict import predict
 from dask_em.cli.show import show
+from dask_em.cli.sweep import sweep
 
 __all__ = ["app"]
 
@@ -44,7 +46,9 @@ def common(
 
 for command, example in (
     (inspect, "dask-em inspect data.zarr --workers 2 --memory 1GB"),
+    (plan, "dask-em plan data.zarr -k 8 --workers 2 --memory 1GB"),
     (fit, "dask-em fit data.zarr -k 8 --out model.zarr --workers 2 --memory 1GB"),
+    (sweep, "dask-em sweep data.zarr -k 1:8 --covariance full,diag --out best.zarr"),
     (predict, "dask-em predict model.zarr data.zarr --out labels.zarr"),
     (show, "dask-em show model.zarr"),
     (demo, "dask-em demo --size 500MB"),

@@ -19,10 +19,14 @@ from dask_em.errors import ClusterError
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = ["check_reachable", "connected", "peak_memory"]
+    from dask_em.engine.plan import Resources
+
+__all__ = ["WAIT", "check_reachable", "connected", "peak_memory", "resources_of"]
 
 #: seconds to wait for a scheduler
 PATIENCE = 5
+#: and for its first worker
+WAIT = 60.0
 #: where the dashboard is if the port is free
 DASHBOARD = "127.0.0.1:8787"
 
@@ -30,24 +34,40 @@ Say = Callable[[str], None]
 
 
 @contextmanager
-def connected(cluster: Cluster, say: Say) -> Iterator[Client | None]:
+def connected(cluster: Cluster, say: Say, timeout: float = WAIT) -> Iterator[Client | None]:
     """The client to work with, None for this process; `say` is told where the dashboard is.
+
+    Parameters
+    ----------
+    timeout : float
+        Seconds to wait for the first worker.
 
     Raises
     ------
     ClusterError
-        If the scheduler cannot be reached.
+        If the scheduler cannot be reached, or has no worker in time.
     """
     if cluster.scheduler is not None:
         with _reached(cluster.scheduler) as client:
             say(f"cluster {cluster.scheduler}, dashboard {client.dashboard_link}")
+            _wait_for_a_worker(client, say, timeout)
             yield client
     elif cluster.n_workers is not None:
-        with _started(cluster) as client:
+        with _started(cluster, timeout) as client:
             say(f"dashboard {client.dashboard_link}")
             yield client
     else:
         yield None
+
+
+def resources_of(cluster: Cluster) -> Resources:
+    """What the work would run on, as far as that is known without connecting."""
+    from dask_em.engine.plan import Resources
+    from dask_em.engine.runner import LocalRunner
+
+    if cluster.n_workers is None:
+        return LocalRunner().resources
+    return Resources(cluster.n_workers * cluster.n_threads, cluster.n_threads, cluster.memory)
 
 
 def check_reachable(cluster: Cluster) -> None:
@@ -90,8 +110,17 @@ def _unreachable(address: str, error: Exception) -> ClusterError:
     )
 
 
+def _wait_for_a_worker(client: Client, say: Say, timeout: float) -> None:
+    from dask_em.engine.runner import ClusterRunner
+
+    if not client.scheduler_info()["n_workers"]:
+        say(f"the cluster has no worker yet; waiting up to {timeout:g} s for one")
+        # what a fit does as well, but silently; a cluster that adapts starts a worker for it
+        ClusterRunner(client, timeout)
+
+
 @contextmanager
-def _started(cluster: Cluster) -> Iterator[Client]:
+def _started(cluster: Cluster, timeout: float) -> Iterator[Client]:
     from distributed import Client, LocalCluster
 
     with TemporaryDirectory(prefix="dask-em-", ignore_cleanup_errors=True) as scratch:
@@ -108,7 +137,13 @@ def _started(cluster: Cluster) -> Iterator[Client]:
                 silence_logs=logging.CRITICAL,
             )
         with started, Client(started) as client:
-            client.wait_for_workers(cluster.n_workers or 1, timeout=60)
+            try:
+                client.wait_for_workers(cluster.n_workers or 1, timeout=timeout)
+            except TimeoutError as error:
+                raise ClusterError(
+                    f"not all of {cluster.n_workers} workers started within {timeout:g} s; give "
+                    "them longer with --timeout, or start fewer"
+                ) from error
             yield client
 
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dask_em.cli.cluster import check_reachable, connected, peak_memory
+from dask_em.cli.cluster import WAIT, check_reachable, connected, peak_memory
 from dask_em.cli.options import (
+    CLUSTER,
     JSON,
     BadChunk,
     Cluster,
@@ -25,7 +26,9 @@ from dask_em.cli.options import (
     Selected,
     StorageOptions,
     Threads,
+    Timeout,
     Workers,
+    byte_count,
 )
 from dask_em.cli.results import conclusion, effort, passes_document
 from dask_em.errors import ArchiveError
@@ -60,6 +63,14 @@ class Start(StrEnum):
     random_from_data = "random_from_data"
 
 
+class Algorithm(StrEnum):
+    """Which parameters a pass tries."""
+
+    auto = "auto"
+    em = "em"
+    accelerated = "accelerated"
+
+
 class Degenerate(StrEnum):
     """What happens to components that are empty, equal to another, or singular."""
 
@@ -80,10 +91,30 @@ def fit(
     tol: Annotated[
         float,
         typer.Option(
-            min=0, help="Stop when a pass gains less, nats per row.", rich_help_panel=MODEL
+            min=0,
+            help="Plain EM stops when a pass gains less, nats per row.",
+            rich_help_panel=MODEL,
         ),
     ] = 1e-3,
     max_iter: Annotated[int, typer.Option(min=0, help="Most passes.", rich_help_panel=MODEL)] = 100,
+    algorithm: Annotated[
+        Algorithm,
+        typer.Option(
+            help="Plain EM, or few passes with a sample in between.", rich_help_panel=MODEL
+        ),
+    ] = Algorithm.auto,
+    tol_gap: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            help="Stop when the optimum is estimated to be nearer, nats per row.",
+            rich_help_panel=MODEL,
+        ),
+    ] = None,
+    init_sample: Annotated[
+        int | None,
+        typer.Option(min=1, help="Rows of the sample.", rich_help_panel=MODEL),
+    ] = None,
     n_init: Annotated[int, typer.Option(min=1, help="Starts to try.", rich_help_panel=MODEL)] = 1,
     init: Annotated[
         Start, typer.Option(help="How a start is made.", rich_help_panel=MODEL)
@@ -125,6 +156,22 @@ def fit(
     workers: Workers = None,
     memory: Memory = None,
     threads: Threads = 1,
+    timeout: Timeout = WAIT,
+    checkpoint: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATH",
+            help="Folder in which every pass is kept; the same command goes on from it.",
+        ),
+    ] = None,
+    cache: Annotated[
+        str,
+        typer.Option(
+            metavar="BYTES",
+            help="Decoded chunks that each worker keeps: off, auto, or a size such as 2GB.",
+            rich_help_panel=CLUSTER,
+        ),
+    ] = "off",
     overwrite: Overwrite = False,
     as_json: JSON = False,
 ) -> None:
@@ -133,6 +180,7 @@ def fit(
     The rows are streamed, pass after pass; they may be far larger than memory.
     """
     cluster = Cluster.parse(scheduler, workers, memory, threads)
+    kept = cache if cache in ("off", "auto") else byte_count(cache)
     selected = Selected.parse(features, sample_dims, storage_option)
     check_reachable(cluster)
     check_writable(out, overwrite)
@@ -161,13 +209,16 @@ def fit(
         missing=missing.value,
         on_bad_chunk=on_bad_chunk.value,
         degenerate=degenerate.value,
+        algorithm=algorithm.value,
+        tol_gap=tol_gap,
+        init_sample=init_sample,
     )
     begin = time.perf_counter()
     with (
         show_progress(progress_console()) as progress,
-        connected(cluster, progress.say) as client,
+        connected(cluster, progress.say, timeout) as client,
     ):
-        fit_on(client, model, source, selected, progress)
+        fit_on(client, model, source, selected, progress, checkpoint, kept)
         model.save(out, overwrite=overwrite)
         peak = None if client is None or cluster.n_workers is None else peak_memory(client)
     seconds = time.perf_counter() - begin
@@ -211,9 +262,12 @@ def fit_on(
     source: Source,
     selected: Selected,
     progress: Progress,
+    checkpoint: str | None = None,
+    cache: str | int = "off",
 ) -> None:
     """Fit a model to a source, its rows and its passes told."""
     from dask_em.cli.text import count, plural, size
+    from dask_em.place import without_secrets
 
     schema = source.schema
     rows = "" if schema.n_rows is None else f"{count(schema.n_rows)} rows of "
@@ -221,11 +275,17 @@ def fit_on(
         f"{schema.describe}: {rows}{schema.n_features} features, {size(schema.nbytes)} in "
         f"{plural(schema.n_chunks, 'chunk')}"
     )
+    if checkpoint is not None:
+        progress.say(
+            f"each pass is kept in {without_secrets(checkpoint)}; the same command goes on from it"
+        )
     model.fit(
         source,
         features=selected.features,
         sample_dims=selected.sample_dims,
         client=client,
+        checkpoint=checkpoint,
+        cache=cache,
         monitor=progress,
     )
 

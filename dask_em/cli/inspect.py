@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dask_em.cli.cluster import resources_of
 from dask_em.cli.options import (
     JSON,
     BadChunk,
@@ -64,7 +65,7 @@ def inspect(
         sample_dims=selected.sample_dims,
         storage_options=selected.storage_options,
     )
-    look, plan = Look.at(source, on_bad_chunk.value), _plan(source, _resources(cluster))
+    look, plan = Look.at(source, on_bad_chunk.value), _plan(source, resources_of(cluster))
     if as_json:
         print_json({"data": data, **_document(source.schema, look), "plan": plan})
         return
@@ -127,15 +128,6 @@ def _some_chunks(source: Source, on_bad_chunk: str) -> Iterator[Readable]:
     for index in range(0, schema.n_chunks, step):
         partition = source.partition(range(index, index + 1))
         yield readable(partition, partition.open(), index, reading)
-
-
-def _resources(cluster: Cluster) -> Resources:
-    from dask_em.engine.plan import Resources
-    from dask_em.engine.runner import LocalRunner
-
-    if cluster.n_workers is None:
-        return LocalRunner().resources
-    return Resources(cluster.n_workers * cluster.n_threads, cluster.n_threads, cluster.memory)
 
 
 def _plan(source: Source, resources: Resources) -> dict[str, Any]:

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 __all__ = ["Progress", "show_progress"]
 
 HEADER = (
-    f"{'pass':>6}  {'log-likelihood/row':>18}  {'gain':>11}  {'seconds':>8}  {'rows/s':>8}  "
+    f"{'pass':>6}  {'log-likelihood/row':>18}  {'gain':>11}  {'to optimum':>10}  {'seconds':>8}  "
+    f"{'rows/s':>8}  "
     f"{'MB/s':>7}"
 )
 #: what a pass of some kind is called while it goes on
@@ -56,12 +57,15 @@ class Progress(Monitor):
         notes = self._notes(record)
         return (
             f"{name:>6}  {fixed(record.objective, 18, '.9f')}  {fixed(record.gain, 11, '+.3e')}  "
-            f"{record.seconds:8.2f}  {count(record.rows_per_second):>8}  "
+            f"{fixed(record.gap, 10, '.2e')}  {record.seconds:8.2f}  "
+            f"{count(record.rows_per_second):>8}  "
             f"{record.bytes_per_second / 1e6:7,.0f}{'  ' if notes else ''}{notes}"
         )
 
     def _notes(self, record: PassRecord) -> str:
         notes = [f"{repair.kind} {_which(repair)}: {repair.action}" for repair in record.repairs]
+        if record.step not in (None, "start", "em"):
+            notes.insert(0, str(record.step))
         if record.kernel is not None and record.kernel != self._kernel:
             notes.insert(0, f"{record.kernel} kernel")
             self._kernel = record.kernel
@@ -114,7 +118,7 @@ class LiveProgress(Progress):
 
     def end(self, record: PassRecord) -> None:
         super().end(record)
-        self._replace("making a start" if record.kind == "first" else "maximizing", None)
+        self._replace("starting on the sample" if record.kind == "first" else "next", None)
 
     def _replace(self, doing: str, n_tasks: int | None) -> None:
         if self._task is not None:

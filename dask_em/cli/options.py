@@ -23,6 +23,7 @@ __all__ = [
     "Selected",
     "StorageOptions",
     "Threads",
+    "Timeout",
     "Workers",
     "byte_count",
 ]  # fmt: skip
@@ -78,6 +79,15 @@ Memory: TypeAlias = Annotated[
 ]
 Threads: TypeAlias = Annotated[
     int, typer.Option(min=1, metavar="N", help="Threads of each worker.", rich_help_panel=CLUSTER)
+]
+Timeout: TypeAlias = Annotated[
+    float,
+    typer.Option(
+        min=0,
+        metavar="SECONDS",
+        help="How long to wait for a cluster's first worker.",
+        rich_help_panel=CLUSTER,
+    ),
 ]
 Overwrite: TypeAlias = Annotated[
     bool, typer.Option("--overwrite", help="Replace what an earlier run wrote there.")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dask_em.cli.cluster import check_reachable, connected
+from dask_em.cli.cluster import WAIT, check_reachable, connected
 from dask_em.cli.options import (
     JSON,
     BadChunk,
@@ -22,6 +22,7 @@ from dask_em.cli.options import (
     Selected,
     StorageOptions,
     Threads,
+    Timeout,
     Workers,
 )
 
@@ -61,6 +62,7 @@ def predict(
     workers: Workers = None,
     memory: Memory = None,
     threads: Threads = 1,
+    timeout: Timeout = WAIT,
     overwrite: Overwrite = False,
     as_json: JSON = False,
 ) -> None:
@@ -91,7 +93,7 @@ def predict(
     begin = time.perf_counter()
     with (
         show_progress(progress_console()) as progress,
-        connected(cluster, progress.say) as client,
+        connected(cluster, progress.say, timeout) as client,
     ):
         tally = fitted.write_predictions(
             data,

@@ -22,9 +22,14 @@ def conclusion(model: GaussianMixture) -> str:
         return f"converged after {passes}"
     if model.outcome_ is not Outcome.ITERATION_LIMIT:
         return f"after {passes}: {model.outcome_.advice}"
-    gain = model.history_[-1].gain if model.history_ else None
-    last = "" if gain is None else f": the last one gained {gain:.3g}, --tol is {model.tol:g}"
-    return f"not converged after {passes}{last}; raise --max-iter, or --tol"
+    last = model.history_[-1] if model.history_ else None
+    if last is None or last.gain is None:
+        return f"not converged after {passes}; raise --max-iter"
+    if last.gap is not None and model.algorithm != "em":
+        near = f"the optimum is estimated to be {last.gap:.3g} nats per row away"
+        return f"not converged after {passes}: {near}; raise --max-iter, or --tol-gap"
+    gained = f"the last one gained {last.gain:.3g}, --tol is {model.tol:g}"
+    return f"not converged after {passes}: {gained}; raise --max-iter, or --tol"
 
 
 def effort(seconds: float, peak: int | None, memory: int | None) -> str:

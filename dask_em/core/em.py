@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 
 from dask_em.core.block import Block
 from dask_em.core.model import Maximizes, Model
-from dask_em.core.records import Parameters, Statistics
+from dask_em.core.records import Parameters, Record, Statistics
 from dask_em.core.stopping import Outcome, Stopping
 from dask_em.errors import DataError
 
@@ -21,7 +21,7 @@ S = TypeVar("S", bound=Statistics)
 
 
 @dataclass(frozen=True)
-class Iterate(Generic[P, S]):
+class Iterate(Record, Generic[P, S]):
     """Parameters and the statistics that they induce."""
 
     parameters: P

@@ -55,6 +55,10 @@ class Model(Record, ABC, Generic[P, S]):
         """Nats that the prior adds to the log-likelihood; 0 without a prior."""
         return 0.0
 
+    def n_parameters(self, n_features: int) -> int | None:
+        """Free parameters that a fit to rows of n_features has; None where that is not known."""
+        return None
+
     @property
     def monotone(self) -> bool:
         """Whether `maximize` can only raise the objective."""

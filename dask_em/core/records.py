@@ -45,10 +45,13 @@ class Record:
             )
         Record._known[cls.__name__] = cls
 
-    def flatten(self) -> tuple[dict[str, Any], dict[str, Array]]:
-        """Split into a JSON-ready tree and the arrays it refers to by dotted name."""
+    def flatten(self, transient: bool = False) -> tuple[dict[str, Any], dict[str, Array]]:
+        """Split into a JSON-ready tree and the arrays it refers to by dotted name.
+
+        With `transient`, fields that archives leave out are there as well.
+        """
         arrays: dict[str, Array] = {}
-        tree = _encode(self, "", arrays)
+        tree = _encode(self, "", arrays, transient)
         assert isinstance(tree, dict)
         return tree, arrays
 
@@ -140,21 +143,23 @@ class Parameters(Record):
     """What a model estimates."""
 
 
-def _encode(value: Any, name: str, arrays: dict[str, Array]) -> Any:
+def _encode(value: Any, name: str, arrays: dict[str, Array], transient: bool) -> Any:
     if isinstance(value, Record):
         inner = {
             field.name: _encode(
-                getattr(value, field.name), f"{name}.{field.name}".lstrip("."), arrays
+                getattr(value, field.name), f"{name}.{field.name}".lstrip("."), arrays, transient
             )
             for field in fields(value)
-            if not field.metadata.get("transient")
+            if transient or not field.metadata.get("transient")
         }
         return {"record": type(value).__name__, "fields": inner}
     if isinstance(value, np.ndarray):
         arrays[name] = value
         return {"array": name}
     if isinstance(value, tuple | list):
-        return [_encode(item, f"{name}.{index}", arrays) for index, item in enumerate(value)]
+        return [
+            _encode(item, f"{name}.{index}", arrays, transient) for index, item in enumerate(value)
+        ]
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float) and not np.isfinite(value):

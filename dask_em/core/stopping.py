@@ -38,19 +38,30 @@ class Stopping:
         Nats per row. The change between two passes must be strictly below it.
     max_iter : int
         Passes over the data.
+    tol_gap : float, optional
+        Nats per row. Where the distance to the optimum is estimated, the estimate must be strictly
+        below it, and `tol` does not matter: a small change may be a slow one.
     """
 
     tol: float = 1e-3
     max_iter: int = 100
+    tol_gap: float | None = None
 
     def __post_init__(self) -> None:
         if not self.tol >= 0:
             raise InputError(f"tol={self.tol}; it must be 0 or more nats per row")
         if not self.max_iter >= 0:
             raise InputError(f"max_iter={self.max_iter}; it must be 0 or more passes")
+        if self.tol_gap is not None and not self.tol_gap >= 0:
+            raise InputError(f"tol_gap={self.tol_gap}; it must be 0 or more nats per row")
 
     def judge(
-        self, previous: float, objective: float, n_passes: int, monotone: bool = False
+        self,
+        previous: float,
+        objective: float,
+        n_passes: int,
+        monotone: bool = False,
+        gap: float | None = None,
     ) -> Outcome | None:
         """The outcome if the fit ends here, otherwise None.
 
@@ -62,10 +73,17 @@ class Stopping:
             Passes made so far.
         monotone : bool
             Whether the M-step between the two can only raise the objective.
+        gap : float, optional
+            Estimated nats per row from here to the optimum.
         """
         gain = objective - previous
-        if abs(gain) < self.tol:
+        if self._near(gain, gap):
             return Outcome.CONVERGED
         if monotone and gain < -1e-8 * max(1.0, abs(objective)):
             return Outcome.DESCENDED
         return Outcome.ITERATION_LIMIT if n_passes >= self.max_iter else None
+
+    def _near(self, gain: float, gap: float | None) -> bool:
+        if self.tol_gap is None:
+            return abs(gain) < self.tol
+        return abs(gain) < min(self.tol, self.tol_gap) if gap is None else gap < self.tol_gap

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from dask_em.core.model import Model
-from dask_em.core.records import Additive, Parameters, Statistics
+from dask_em.core.records import Parameters, Statistics
+from dask_em.core.together import expect_each
 from dask_em.engine.source import Partition
 from dask_em.engine.stream import Piece, Reading, Tally, fold_leaves
 from dask_em.errors import DataError
@@ -22,16 +23,20 @@ class Expectation:
     """What the tasks of an E-step share."""
 
     model: Model[Any, Any]
-    parameters: Parameters
+    candidates: tuple[Parameters, ...]
     reading: Reading
 
 
 @dataclass(frozen=True)
-class Summed(Additive):
-    """Statistics, and what they cost."""
+class Summed:
+    """The statistics of each candidate, and what they cost."""
 
-    statistics: Statistics
+    statistics: tuple[Statistics, ...]
     tally: Tally
+
+    def __add__(self, other: Summed) -> Summed:
+        both = zip(self.statistics, other.statistics, strict=True)
+        return Summed(tuple(mine + theirs for mine, theirs in both), self.tally + other.tally)
 
 
 def expect_leaves(
@@ -44,12 +49,14 @@ def expect_leaves(
 
 def _expect(piece: Piece, expectation: Expectation) -> Summed:
     begin = time.perf_counter()
-    parameters = expectation.parameters
-    statistics = expectation.model.expect(piece.block, parameters)
-    if not math.isfinite(statistics.log_likelihood):
+    model, block = expectation.model, piece.block
+    statistics = tuple(expect_each(model, block, expectation.candidates))
+    # the first candidate is the one that the algorithm trusts most
+    first = statistics[0].log_likelihood
+    if not math.isfinite(first):
         raise DataError(
-            f"the log-likelihood of {piece.name} is {statistics.log_likelihood}: its values are "
-            "too large to be squared, or not finite; rescale the features"
+            f"the log-likelihood of {piece.name} is {first}: its values are too large to be "
+            "squared, or not finite; rescale the features"
         )
     cost = Tally(compute_seconds=time.perf_counter() - begin)
     return Summed(statistics, piece.tally + cost)

@@ -2,34 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import warnings
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 
-from dask_em.core.block import Block, Missing
-from dask_em.core.em import em
+from dask_em.core.algorithm import Algorithm, PlainEM
+from dask_em.core.anderson_em import AndersonEM
+from dask_em.core.block import Missing
+from dask_em.core.corrected import CorrectedEM, optimum
+from dask_em.core.em import Iterate
 from dask_em.core.em import fit as fit_block
-from dask_em.core.model import Model, Repair, SupportsRepair
+from dask_em.core.geometry import Geometry, SupportsGeometry
+from dask_em.core.model import Model
 from dask_em.core.records import Parameters, Statistics
 from dask_em.core.stopping import Outcome, Stopping
+from dask_em.engine.fingerprint import Watch
+from dask_em.engine.first import FirstPass
+from dask_em.engine.limits import one_blas_thread
+from dask_em.engine.loop import Mending, iterate
 from dask_em.engine.monitor import Monitor, PassRecord
 from dask_em.engine.passes import Passes
-from dask_em.engine.runner import choose_runner
+from dask_em.engine.runner import LocalRunner, choose_runner
+from dask_em.engine.sample import surrogate_size
+from dask_em.engine.sample_rows import SampleRows
 from dask_em.engine.source import Source
 from dask_em.engine.stream import Reading
+from dask_em.engine.trail import Trail
+from dask_em.errors import InputError
 
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = ["Fitted", "Score", "fit", "score"]
+    from dask_em.engine.checkpoint import Checkpoint
+    from dask_em.place import URL
+
+__all__ = ["ALGORITHMS", "Fitted", "Score", "fit", "score"]
 
 P = TypeVar("P", bound=Parameters)
 S = TypeVar("S", bound=Statistics)
 
-#: how often components may be moved in one fit
-MOST_RESEEDS = 3
+ALGORITHMS = ("auto", "em", "accelerated")
+#: accelerated fits end this near their optimum unless told otherwise, nats per row
+TOL_GAP = 1e-6
+#: starts that an accelerated fit tries on its sample, where passes are free
+STARTS = 4
+#: rows that a start is made from
+START_ROWS = 1 << 17
+#: a sample with fewer rows for each free parameter stands for nothing
+LEAST_ROWS = 10
 
 
 @dataclass(frozen=True)
@@ -75,6 +98,10 @@ def fit(
     rng: np.random.Generator | None = None,
     missing: str = "error",
     on_bad_chunk: str = "raise",
+    algorithm: str = "auto",
+    init_sample: int | None = None,
+    cache: str | int = "off",
+    checkpoint: URL | None = None,
     monitor: Monitor | None = None,
 ) -> Fitted[P]:
     """Fit a model to a source by Expectation-Maximization.
@@ -95,13 +122,27 @@ def fit(
         Nats per row that an earlier fit had reached at `start`, to judge the first gain by.
     n_init : int
         Starts to try. Where the sample holds every row each is fitted, otherwise each is fitted
-        to the sample and the best goes on to all rows.
+        to the sample and the best goes on to all rows. Accelerated fits try at least 4.
     rng : numpy.random.Generator, optional
         Chance in the starts.
     missing : {"error", "drop"}
         Whether rows with NaN are refused or left out.
     on_bad_chunk : {"raise", "skip"}
         Whether a chunk that cannot be read ends the fit.
+    algorithm : {"auto", "em", "accelerated"}
+        Which parameters each pass tries. ``"em"`` is the textbook's: those of the last M-step.
+        ``"accelerated"`` climbs a sample in memory, which full passes correct, and needs a few
+        passes where EM needs hundreds; models without a geometry extrapolate EM steps. ``"auto"``
+        is ``"em"`` for rows in this process's memory, otherwise ``"accelerated"``.
+    init_sample : int, optional
+        Rows of the sample; by default what `algorithm` needs.
+    cache : {"off", "auto"} or int
+        Bytes of decoded chunks that each worker keeps in memory from pass to pass; "auto" is what
+        its memory has left. Results are the same to the bit.
+    checkpoint : str or path, optional
+        Of a folder, which is made if there is none. After every pass it holds all that the next one
+        depends on: the same call goes on from there, bit for bit, and so does one that differs in
+        `stopping` or works elsewhere. Without `rng`, chance is the checkpoint's.
     monitor : Monitor, optional
         Told of passes and tasks.
 
@@ -109,6 +150,11 @@ def fit(
     ------
     DataError, SchemaError, DegenerateError, PlanError, ChunkError, ClusterError
         With the value, the limit and the remedy.
+    SourceError
+        If the rows changed under the fit.
+    ArchiveError
+        If the checkpoint is that of other rows, of another model or of other options, or cannot be
+        written.
     """
     passes = Passes(
         model,
@@ -116,117 +162,162 @@ def fit(
         choose_runner(source, client),
         Reading(source.schema, Missing(missing), on_bad_chunk),
         monitor or Monitor(),
+        cache,
     )
-    stopping, rng = stopping or Stopping(), rng or np.random.default_rng()
-    first = _FirstPass(passes)
-    if start is not None:
-        return _run(passes, start, stopping, first, previous)
-    starts = (model.initialize(first.sample(), rng) for _ in range(n_init))
-    if n_init == 1 or stopping.max_iter == 0 or first.holds_every_row():
-        return _best(_run(passes, start, stopping, first) for start in starts)
-    tries = [fit_block(model, first.sample(), start, stopping) for start in starts]
-    best = max(tries, key=lambda candidate: candidate.last.objective)
-    return _run(passes, best.parameters, stopping, first)
+    accelerated = _accelerated(algorithm, source)
+    kept = None
+    if checkpoint is not None:
+        # it brings Zarr along, which fits in memory do without
+        from dask_em.engine.checkpoint import Checkpoint
+        from dask_em.engine.specification import specification
+
+        options = {
+            "algorithm": "accelerated" if accelerated else "em",
+            "n_init": n_init,
+            "init_sample": init_sample,
+            "missing": missing,
+            "on_bad_chunk": on_bad_chunk,
+        }
+        wanted = specification(model, source.fingerprint(), start, rng, options)
+        kept = Checkpoint.open(checkpoint, wanted)
+    rng = np.random.default_rng() if rng is None else rng
+    plan = _Fit(passes, stopping or Stopping(), rng, n_init, kept)
+    with one_blas_thread(), passes.runner.keeping(passes.reading.cache):
+        if accelerated:
+            return plan.accelerated(start, previous, init_sample)
+        return plan.plain(start, previous, init_sample)
+
+
+def _accelerated(algorithm: str, source: Source) -> bool:
+    if algorithm not in ALGORITHMS:
+        raise InputError(f"algorithm={algorithm!r}; it must be one of {ALGORITHMS}")
+    return algorithm == "accelerated" or (algorithm == "auto" and not source.local)
+
+
+def _geometry(model: Any) -> Geometry[Any, Any] | None:
+    return model.geometry() if isinstance(model, SupportsGeometry) else None
+
+
+class _Fit(Generic[P, S]):
+    """What all starts of a fit share."""
+
+    def __init__(
+        self,
+        passes: Passes[P, S],
+        stopping: Stopping,
+        rng: np.random.Generator,
+        n_init: int,
+        checkpoint: Checkpoint | None,
+    ) -> None:
+        self.passes, self.model = passes, passes.model
+        self.stopping, self.rng, self.n_init = stopping, rng, n_init
+        self.checkpoint, self.watch = checkpoint, Watch(passes.source)
+
+    def plain(self, start: P | None, previous: float, size: int | None) -> Fitted[P]:
+        """EM as in the textbook."""
+        first = FirstPass(self.passes, size, self.checkpoint)
+        if start is not None:
+            return self._em(lambda: start, first, previous)
+        if self.n_init == 1 or self.stopping.max_iter == 0 or first.holds_every_row():
+            return _best(
+                self._em(lambda: self._start(first), first, number=number)
+                for number in range(self.n_init)
+            )
+        return self._em(lambda: self._best_of_sample(first), first)
+
+    def accelerated(self, start: P | None, previous: float, size: int | None) -> Fitted[P]:
+        """EM whose passes correct a sample, or are extrapolated where the model has no geometry."""
+        geometry = _geometry(self.model)
+        stopping = self.stopping
+        if stopping.tol_gap is None:
+            stopping = replace(stopping, tol_gap=min(stopping.tol, TOL_GAP))
+        if geometry is None or stopping.max_iter == 0:
+            first = FirstPass(self.passes, size, self.checkpoint)
+            return self._extrapolated(start, previous, first, stopping)
+        schema = self.passes.source.schema
+        n_free = self.model.n_parameters(schema.n_features) or 1
+        first = FirstPass(self.passes, size or surrogate_size(schema, n_free), self.checkpoint)
+        sample = SampleRows(self.model, first.sample(), LocalRunner().resources.n_threads)
+        if len(sample) < LEAST_ROWS * n_free and not first.holds_every_row():
+            warnings.warn(
+                f"the sample has {len(sample):,} rows for {n_free:,} free parameters, fewer than "
+                f"{LEAST_ROWS} for each, and cannot stand for the data; EM goes on without it, "
+                f"with more passes. Pass init_sample={LEAST_ROWS * n_free} or more",
+                UserWarning,
+                stacklevel=3,
+            )
+            return self._extrapolated(start, previous, first, stopping)
+        mending = Mending(self.model, first)
+
+        def begin() -> P:
+            starts = [start] if start is not None else self._starts(first)
+            found: P = optimum(geometry, sample, starts, n_free).parameters
+            return found
+
+        corrected: Algorithm[P, S] = CorrectedEM(geometry, sample, mending)
+        return self._run(corrected, mending, begin, first, stopping, previous)
+
+    def _extrapolated(
+        self, start: P | None, previous: float, first: FirstPass, stopping: Stopping
+    ) -> Fitted[P]:
+        mending = Mending(self.model, first)
+
+        def begin() -> P:
+            return self._start(first) if start is None else start
+
+        return self._run(AndersonEM(mending), mending, begin, first, stopping, previous)
+
+    def _em(
+        self,
+        start: Callable[[], P],
+        first: FirstPass,
+        previous: float = -float("inf"),
+        number: int = 0,
+    ) -> Fitted[P]:
+        mending = Mending(self.model, first)
+        return self._run(PlainEM(mending), mending, start, first, self.stopping, previous, number)
+
+    def _run(
+        self,
+        algorithm: Algorithm[P, S],
+        mending: Mending[P, S],
+        start: Callable[[], P],
+        first: FirstPass,
+        stopping: Stopping,
+        previous: float,
+        number: int = 0,
+    ) -> Fitted[P]:
+        if stopping.max_iter == 0:
+            return Fitted(start(), -float("inf"), first.records, Outcome.ITERATION_LIMIT)
+        trail = Trail(number, mending, self.rng, self.watch, self.checkpoint)
+        progress, parameters, outcome = iterate(
+            self.passes, algorithm, mending, start, stopping, previous, trail
+        )
+        history = (*first.records, *progress.history)
+        return Fitted(parameters, progress.iterate.objective, history, outcome)
+
+    def _best_of_sample(self, first: FirstPass) -> P:
+        starts = (self._start(first) for _ in range(self.n_init))
+        tries = [fit_block(self.model, first.sample(), one, self.stopping) for one in starts]
+        best = max(tries, key=lambda candidate: candidate.last.objective)
+        return best.parameters
+
+    def _start(self, first: FirstPass) -> P:
+        return self.model.initialize(first.sample().take(slice(0, START_ROWS)), self.rng)
+
+    def _starts(self, first: FirstPass) -> list[P]:
+        """Different starts: given parameters make only one."""
+        starts: list[P] = []
+        for _ in range(max(self.n_init, STARTS)):
+            one = self._start(first)
+            if not any(one.equals(other) for other in starts):
+                starts.append(one)
+        return starts
 
 
 def _best(fits: Iterable[Fitted[P]]) -> Fitted[P]:
     # the first of equals, as scikit-learn has it
     return max(fits, key=lambda fitted: fitted.objective)
-
-
-def _run(
-    passes: Passes[P, S],
-    start: P,
-    stopping: Stopping,
-    first: _FirstPass,
-    previous: float = -float("inf"),
-) -> Fitted[P]:
-    """EM from one start until it is told to stop."""
-    if stopping.max_iter == 0:
-        return Fitted(start, -float("inf"), first.records, Outcome.ITERATION_LIMIT)
-    mending = _Mending(passes.model, first, start)
-    records: list[PassRecord] = []
-
-    def e_step(parameters: P) -> S:
-        last = records[-1] if records else None
-        statistics, record = passes.expect(parameters, last, mending.repairs)
-        records.append(record)
-        return statistics
-
-    outcome: Outcome | None = None
-    iterates = em(mending, e_step, start)
-    while outcome is None:
-        iterate = next(iterates)
-        # the first objective may follow one of other data: nothing can be said of its fall
-        monotone = mending.monotone and len(records) > 1
-        outcome = stopping.judge(previous, iterate.objective, len(records), monotone)
-        previous = iterate.objective
-    parameters = passes.model.maximize(iterate.statistics)
-    # no pass follows the last M-step, so what it repaired goes with the last pass
-    last = records[-1]
-    unsaid = [repair for repair in mending.found(parameters) if repair not in last.repairs]
-    records[-1] = replace(last, repairs=(*last.repairs, *unsaid))
-    return Fitted(parameters, iterate.objective, (*first.records, *records), outcome)
-
-
-class _FirstPass:
-    """The first pass, made when its sample is first asked for."""
-
-    def __init__(self, passes: Passes[Any, Any]) -> None:
-        self._passes = passes
-        self._sample: Block | None = None
-        self._complete = False
-        self.records: tuple[PassRecord, ...] = ()
-
-    def sample(self) -> Block:
-        """Rows of the sample."""
-        if self._sample is None:
-            survey, record = self._passes.first()
-            self._sample, self._complete = survey.sample(), survey.complete
-            self.records = (record,)
-        return self._sample
-
-    def holds_every_row(self) -> bool:
-        """Whether the sample is all there is."""
-        self.sample()
-        return self._complete
-
-
-class _Mending(Generic[P, S]):
-    """A model whose M-step also moves useless components to rows of the sample.
-
-    The model's own M-step sees statistics only; the sample is what a fit adds.
-    """
-
-    def __init__(self, model: Model[P, S], first: _FirstPass, start: P) -> None:
-        self.model, self.first = model, first
-        self.reseeds = 0
-        self.repairs = self.found(start)
-
-    def found(self, parameters: P) -> tuple[Repair, ...]:
-        """What the model had to repair to get these parameters."""
-        if isinstance(self.model, SupportsRepair):
-            return self.model.repairs(parameters)
-        return ()
-
-    @property
-    def monotone(self) -> bool:
-        return self.model.monotone and not self.repairs
-
-    def log_prior(self, parameters: P) -> float:
-        return self.model.log_prior(parameters)
-
-    def maximize(self, statistics: S) -> P:
-        parameters = self.model.maximize(statistics)
-        self.repairs = self.found(parameters)
-        useless = [repair for repair in self.repairs if repair.kind != "singular"]
-        if not useless or self.reseeds >= MOST_RESEEDS:
-            return parameters
-        self.reseeds += 1
-        model: Any = self.model
-        moved = model.reseed(parameters, self.first.sample())
-        self.repairs = self.found(moved)
-        return moved  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)
@@ -255,6 +346,9 @@ def score(
     reading = Reading(source.schema, Missing(missing), on_bad_chunk)
     runner = choose_runner(source, client)
     passes = Passes(model, source, runner, reading, monitor or Monitor())
-    statistics, record = passes.expect(parameters, None, ())
+    (statistics,), record = passes.expect([parameters], 0)
+    found = Iterate(parameters, statistics, model.log_prior(parameters))
+    record = replace(record, objective=found.objective)
+    passes.monitor.end(record)
     mass = statistics.mass
     return Score(statistics.log_likelihood / mass, mass, record)

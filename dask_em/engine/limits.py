@@ -13,7 +13,7 @@ from typing import Any
 __all__ = ["one_blas_thread", "reuse_memory"]
 
 # parameters of mallopt, from glibc's malloc.h
-TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
+TRIM_THRESHOLD, MMAP_THRESHOLD, ARENA_MAX = -1, -3, -8
 #: blocks below this come from a heap; glibc admits no more
 HEAP_BYTES = 32 << 20
 #: so much free memory at the end of a heap is kept for the next block
@@ -80,3 +80,5 @@ def reuse_memory() -> None:
         if mallopt is not None:
             mallopt(TRIM_THRESHOLD, KEPT_BYTES)
             mallopt(MMAP_THRESHOLD, HEAP_BYTES)
+            # each heap keeps memory, and readers come and go with their tasks
+            mallopt(ARENA_MAX, max(4, 2 * (os.cpu_count() or 1)))

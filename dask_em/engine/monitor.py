@@ -23,11 +23,15 @@ class PassRecord(Record):
     compute_seconds: float  # summed over tasks
     rows: int  # that entered
     dropped: int  # left out by the policy on missing values
-    nbytes: int  # decoded
+    nbytes: int  # read and decoded
     bad_chunks: int  # skipped
     n_tasks: int
     kernel: str | None  # which arithmetic the E-step used
     repairs: tuple[Repair, ...] = ()  # of the M-step before the pass
+    step: str | None = None  # how the parameters were found: "em", "corrected", "fallback", ...
+    gap: float | None = None  # estimated nats per row from the objective to its optimum
+    cached_bytes: int = 0  # that the workers had kept
+    between_seconds: float = 0.0  # in memory, from the end of the pass to the next
 
     @property
     def rows_per_second(self) -> float:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
-from dask_em.core.em import Iterate
-from dask_em.core.model import Model, Repair, SupportsKernels
+from dask_em.core.model import Model, SupportsKernels
 from dask_em.core.records import Parameters, Statistics
 from dask_em.engine.e_step import Expectation, Summed, expect_leaves
 from dask_em.engine.monitor import Monitor, PassRecord
 from dask_em.engine.plan import Plan
-from dask_em.engine.runner import Runner
+from dask_em.engine.room import parse_cache
+from dask_em.engine.runner import LocalRunner, Runner
 from dask_em.engine.sample import Sampling, Survey, checked, survey_leaves
 from dask_em.engine.source import Source
 from dask_em.engine.stream import Reading, Tally
@@ -34,59 +35,42 @@ class Passes(Generic[P, S]):
         runner: Runner,
         reading: Reading,
         monitor: Monitor,
+        cache: str | int = "off",
     ) -> None:
         self.model, self.source, self.runner = model, source, runner
-        self.reading, self.monitor = reading, monitor
+        self.monitor = monitor
         self.plan = Plan.make(source, runner.resources)
+        local = isinstance(runner, LocalRunner)
+        kept = parse_cache(cache, self.plan, runner.resources, local)
+        self.reading = replace(reading, cache=kept)
         self.partitions = self.plan.partitions(source)
 
-    def first(self) -> tuple[Survey, PassRecord]:
+    def first(self, sampling: Sampling) -> tuple[Survey, PassRecord]:
         """Extremes, counts and the sample."""
-        schema = self.source.schema
-        sampling = Sampling.of(schema, replace(self.reading, with_positions=True))
         self.monitor.begin("first", 0, self.plan.n_tasks)
         begin = time.perf_counter()
         survey = self._survey(sampling)
-        if not survey.complete and len(survey.rows) < sampling.size:
+        wider = sampling.of_rows(survey.tally.rows)
+        if not survey.complete and survey.n_kept < sampling.size and wider.below > sampling.below:
             # so many rows were dropped that too few hashes were looked at
-            wider = Sampling.of(schema, sampling.reading, survey.tally.rows)
-            if wider.below > sampling.below:
-                survey = self._survey(wider)
+            survey = self._survey(wider)
         record = self._record("first", 0, survey.tally, time.perf_counter() - begin)
         self.monitor.end(record)
         self._settle(survey.tally)
         return survey, record
 
-    def expect(
-        self, parameters: P, previous: PassRecord | None, repairs: tuple[Repair, ...]
-    ) -> tuple[S, PassRecord]:
-        """The statistics that parameters induce, and the record of the pass.
+    def expect(self, candidates: Sequence[P], iteration: int) -> tuple[list[S], PassRecord]:
+        """The statistics that each of some parameters induces, all in one reading.
 
-        Parameters
-        ----------
-        previous : PassRecord or None
-            The E-step before this one, if there was one.
-        repairs : tuple of Repair
-            What the M-step before this pass had to repair.
+        The record says what the pass cost; what it found, the caller adds.
         """
-        iteration = 0 if previous is None else previous.iteration + 1
         self.monitor.begin("em", iteration, self.plan.n_tasks)
         begin = time.perf_counter()
-        summed = self._summed(parameters)
-        statistics: Any = summed.statistics
-        prior = self.model.log_prior(parameters)
-        objective = Iterate(parameters, statistics, prior).objective
-        before = None if previous is None else previous.objective
-        record = replace(
-            self._record("em", iteration, summed.tally, time.perf_counter() - begin),
-            objective=objective,
-            gain=None if before is None else objective - before,
-            kernel=self._kernel(parameters),
-            repairs=repairs,
-        )
-        self.monitor.end(record)
+        summed = self._summed(tuple(candidates))
+        record = self._record("em", iteration, summed.tally, time.perf_counter() - begin)
         self._settle(summed.tally)
-        return statistics, record
+        statistics: Any = list(summed.statistics)
+        return statistics, replace(record, kernel=self._kernel(candidates[0]))
 
     def _survey(self, sampling: Sampling) -> Survey:
         found = self.runner.reduce(
@@ -94,12 +78,12 @@ class Passes(Generic[P, S]):
         )
         return checked(found, self.source.schema)
 
-    def _summed(self, parameters: P) -> Summed:
-        expectation = Expectation(self.model, parameters, self.reading)
+    def _summed(self, candidates: tuple[P, ...]) -> Summed:
+        expectation = Expectation(self.model, candidates, self.reading)
         summed = self.runner.reduce(
             "em-expect", expect_leaves, self.partitions, expectation, self.monitor
         )
-        if not isinstance(summed, Summed) or not summed.statistics.mass > 0:
+        if not isinstance(summed, Summed) or not summed.statistics[0].mass > 0:
             raise DataError(
                 f"{self.source.schema.describe} has no row of positive weight; nothing can be "
                 "fitted to it"
@@ -128,6 +112,7 @@ class Passes(Generic[P, S]):
             rows=tally.rows,
             dropped=tally.dropped,
             nbytes=tally.nbytes,
+            cached_bytes=tally.cached_bytes,
             bad_chunks=tally.bad_chunks,
             n_tasks=self.plan.n_tasks,
             kernel=None,

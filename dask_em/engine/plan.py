@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 
 from dask_em.engine.reduce import leaves
-from dask_em.engine.source import Partition, Source
+from dask_em.engine.source import Partition, Schema, Source
 from dask_em.engine.stream import BLOCK_BYTES
 from dask_em.errors import DataError, PlanError
 
-__all__ = ["Plan", "Resources", "readable_bytes"]
+__all__ = ["Plan", "Resources", "readable_bytes", "usable_bytes"]
 
 #: share of a worker's memory that the tasks may use; the rest is Python, libraries and their slack
 USABLE = 0.6
+#: from this share on Dask pauses a worker, and what it waits for may never come
+PAUSED = 0.8
+#: what allocators keep of freed blocks for the threads that read and decode (measured 60 to 90 MB)
+KEPT_BYTES = 64 << 20
 #: a block that is computed, one that was read ahead, and the decoding of a third
 BLOCKS_IN_FLIGHT = 4
 #: what a row takes beside its values: its position and hash in the first pass
 ROW_BYTES = 32
-#: what a worker takes before it does anything
-BASELINE = 150_000_000
+#: what a worker takes when it has loaded the libraries of its first task (measured 231 MB)
+BASELINE = 250_000_000
 #: a task below this is not worth the scheduler's time
 TASK_BYTES = 256 << 20
 #: nor one below this for the sake of threads that end together
 EVEN_BYTES = 64 << 20
+#: sources read smaller chunks together up to this, so that chunks below it save no memory
+JOINED_BYTES = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -47,13 +54,16 @@ class Plan:
     task_bytes : int
         Peak memory of one task, bytes.
     worker_bytes : int
-        Peak memory of the tasks of one worker, bytes.
+        Peak memory of the tasks of one worker, and what allocators keep of it, bytes.
+    nbytes : int, or None
+        Decoded bytes of a pass, weights included; None where the number of rows is not known.
     """
 
     n_leaves: int
     n_tasks: int
     task_bytes: int
     worker_bytes: int
+    nbytes: int | None
 
     @classmethod
     def make(cls, source: Source, resources: Resources) -> Plan:
@@ -79,32 +89,90 @@ class Plan:
             n_leaves,
             _n_tasks(n_leaves, schema.nbytes, resources),
             task_bytes,
-            task_bytes * resources.threads_per_worker,
+            task_bytes * resources.threads_per_worker + (0 if source.local else KEPT_BYTES),
+            None if schema.n_rows is None else schema.n_rows * _row_bytes(schema),
         )
-        plan._check(resources, schema.chunk_bytes)
+        plan._check(resources, schema)
         return plan
 
-    def _check(self, resources: Resources, chunk_bytes: int) -> None:
-        if resources.worker_memory is None:
-            return
+    def _check(self, resources: Resources, schema: Schema) -> None:
         memory = resources.worker_memory
-        usable = max(0, min(int(USABLE * memory), memory - BASELINE))
-        wanted = max(self.worker_bytes / USABLE, self.worker_bytes + BASELINE)
-        if self.worker_bytes > usable:
-            raise PlanError(
-                f"a task needs {readable_bytes(self.task_bytes)} ({BLOCKS_IN_FLIGHT} blocks of "
-                f"{readable_bytes(chunk_bytes)} and what goes with them) and a worker runs "
-                f"{resources.threads_per_worker} at a time, but {readable_bytes(usable)} of its "
-                f"{readable_bytes(resources.worker_memory)} may be used; give each worker "
-                f"{readable_bytes(wanted)}, run fewer threads per "
-                "worker, or store the data in smaller chunks"
-            )
+        if memory is None or self.worker_bytes <= usable_bytes(memory):
+            return
+        raise PlanError(
+            f"a task needs {readable_bytes(self.task_bytes)} ({BLOCKS_IN_FLIGHT} blocks of "
+            f"{readable_bytes(schema.chunk_bytes)} and what goes with them) and a worker runs "
+            f"{resources.threads_per_worker} at a time, but {readable_bytes(usable_bytes(memory))} "
+            f"of its {readable_bytes(memory)} may be used; "
+            + _remedy(self.worker_bytes, self.task_bytes, resources, schema)
+        )
+
+    def check_also(self, also: int, what: str, resources: Resources, schema: Schema) -> None:
+        """Refuse what a worker needs beside its tasks.
+
+        Parameters
+        ----------
+        also : int
+            Bytes.
+        what : str
+            What they are, in words.
+
+        Raises
+        ------
+        PlanError
+            If tasks and the rest together cannot fit into a worker's memory.
+        """
+        memory, wanted = resources.worker_memory, self.worker_bytes + also
+        if memory is None or wanted <= usable_bytes(memory):
+            return
+        raise PlanError(
+            f"the tasks of a worker need {readable_bytes(self.worker_bytes)} and {what} "
+            f"{readable_bytes(also)}, but {readable_bytes(usable_bytes(memory))} of its "
+            f"{readable_bytes(memory)} may be used; "
+            + _remedy(wanted, self.task_bytes, resources, schema)
+        )
 
     def partitions(self, source: Source) -> list[list[Partition]]:
         """For each task its leaves, in order."""
         runs = [source.partition(run) for run in leaves(source.schema.n_chunks)]
         width = self.n_leaves // self.n_tasks
         return [runs[start : start + width] for start in range(0, self.n_leaves, width)]
+
+
+def usable_bytes(worker_memory: int) -> int:
+    """How much of a worker's memory the work may take, bytes."""
+    return max(0, min(int(USABLE * worker_memory), int(PAUSED * worker_memory) - BASELINE))
+
+
+def _remedy(wanted: int, task_bytes: int, resources: Resources, schema: Schema) -> str:
+    """What would make `wanted` bytes of a worker fit, the cheapest first."""
+    usable, threads = usable_bytes(resources.worker_memory or 0), resources.threads_per_worker
+    rest = wanted - threads * task_bytes
+    fewer, room = (usable - rest) // task_bytes, (usable - rest) // threads
+    remedies = []
+    if fewer >= 1:
+        some = "1 thread" if fewer == 1 else f"{fewer} threads"
+        remedies.append(f"run {some} per worker (--threads {fewer})")
+    # rounded up: what is proposed must be enough
+    megabytes = 1 + max(int(wanted / USABLE), int((wanted + BASELINE) / PAUSED)) // 1_000_000
+    remedies.append(
+        f"give each worker {readable_bytes(megabytes * 1_000_000)} (--memory {megabytes}MB)"
+    )
+    # everything but what is decoded in passing grows with the chunk
+    share = (room - schema.decoding_bytes) / max(1, task_bytes - schema.decoding_bytes)
+    chunk = int(share * schema.chunk_bytes)
+    if JOINED_BYTES <= chunk < schema.chunk_bytes:
+        remedies.append(f"store the data in smaller chunks, of at most {readable_bytes(chunk)}")
+    return ", or ".join(remedies)
+
+
+def _row_bytes(schema: Schema) -> int:
+    """Decoded bytes of a row; where chunks are known, they tell of its weight as well."""
+    if schema.sample_chunks is not None:
+        rows = prod(max(lengths, default=0) for lengths in schema.sample_chunks)
+        if rows:
+            return schema.chunk_bytes // rows
+    return schema.n_features * schema.dtype.itemsize
 
 
 def _n_tasks(n_leaves: int, nbytes: int | None, resources: Resources) -> int:

@@ -7,12 +7,14 @@ import sys
 import time
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from threading import Event
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from dask_em.engine.cache import Cache, hold
+from dask_em.engine.homes import Homes
 from dask_em.engine.limits import one_blas_thread
 from dask_em.engine.monitor import Monitor
 from dask_em.engine.plan import Resources
@@ -38,6 +40,10 @@ class Runner(ABC):
         self, prefix: str, work: Work, items: Sequence[Any], shared: Any, monitor: Monitor
     ) -> Any:
         """The merged results of a power of two of items; `shared` reaches each worker once."""
+
+    @abstractmethod
+    def keeping(self, cache: Cache | None) -> AbstractContextManager[None]:
+        """Context in which the chunks of a cache stay where they were read; freed at its end."""
 
 
 class LocalRunner(Runner):
@@ -65,6 +71,14 @@ class LocalRunner(Runner):
             except BaseException:
                 stop.set()
                 raise
+
+    @contextmanager
+    def keeping(self, cache: Cache | None) -> Iterator[None]:
+        pins = None if cache is None else hold(cache)
+        try:
+            yield
+        finally:
+            del pins
 
     def _threaded(self, prefix: str, run: Callable[[Any], Any], items: Sequence[Any]) -> Any:
         import dask
@@ -105,6 +119,7 @@ class ClusterRunner(Runner):
             kind = "asynchronous" if client.asynchronous else client.status
             raise ClusterError(f"the client is {kind}; give one that is synchronous and running")
         self.client, self.timeout = client, timeout
+        self._homes: Homes | None = None
         leave_the_pool()
         self.resources = _cluster_resources(client, timeout)
 
@@ -125,6 +140,14 @@ class ClusterRunner(Runner):
                 self._still_there(error, last=attempt + 1 == self.attempts)
         raise AssertionError("unreachable")
 
+    @contextmanager
+    def keeping(self, cache: Cache | None) -> Iterator[None]:
+        self._homes = None if cache is None else Homes(self.client, cache)
+        try:
+            yield
+        finally:
+            self._homes = None
+
     def _once(
         self, prefix: str, work: Work, items: Sequence[Any], shared: Any, monitor: Monitor
     ) -> Any:
@@ -134,10 +157,11 @@ class ClusterRunner(Runner):
             # a task, not scattered data: the scheduler can make it again when its worker dies
             common = submit(_same, shared, key=f"em-parameters-{token}", pure=False)
             everything.append(common)
+            wishes = [{}] * len(items) if self._homes is None else self._homes.wishes(len(items))
             futures = []
-            for i, item in enumerate(items):
+            for i, (item, wish) in enumerate(zip(items, wishes, strict=True)):
                 key = f"{prefix}-{token}-{i}"
-                futures.append(submit(perform, work, item, common, key=key, pure=False))
+                futures.append(submit(perform, work, item, common, key=key, pure=False, **wish))
                 everything.append(futures[-1])
                 futures[-1].add_done_callback(lambda _: monitor.advance())
             level = 0

@@ -6,8 +6,8 @@ not on chunks, tasks or workers.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,23 +17,61 @@ from dask_em.engine.source import Partition, Schema
 from dask_em.engine.stream import Piece, Reading, Tally, fold_leaves
 from dask_em.errors import DataError
 
-__all__ = ["Sampling", "Survey", "survey_leaves"]
+__all__ = ["Sampling", "Survey", "surrogate_size", "survey_leaves"]
 
 #: bytes of a sample, and its rows: enough for starts, light on the client
 SAMPLE_BYTES = 32 << 20
 SAMPLE_ROWS = 1 << 17
+#: rows for each free parameter of a sample that stands for all rows, and its bytes
+ROWS_PER_PARAMETER = 1000
+SURROGATE_BYTES = 96 << 20
 #: values whose squares, and sums of squares, a float can hold
 LARGEST = {np.dtype(np.float32): 1e18, np.dtype(np.float64): 1e150}
 
 
 @dataclass(frozen=True)
-class Survey:
-    """Extremes, counts and a sample; two of them merge."""
+class Part:
+    """Rows of a sample from one place."""
 
-    rows: Array  # (m, d) of the sample
+    rows: Array  # (m, d)
     weights: Array | None  # (m,)
     positions: Array  # (m,) int64
-    keys: Array  # (m,) uint64 hashes of the positions
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def take(self, kept: Array) -> Part:
+        """The rows with the given indices."""
+        weights = None if self.weights is None else self.weights[kept]
+        return Part(self.rows[kept], weights, self.positions[kept])
+
+    @staticmethod
+    def joined(parts: Sequence[Part]) -> Part:
+        """All rows of several parts."""
+        # a chunk that was skipped has no rows, and nobody knows whether it had weights
+        full = [part for part in parts if len(part)] or list(parts[:1])
+        if len(full) == 1:
+            return full[0]
+        weights = [part.weights for part in full if part.weights is not None]
+        return Part(
+            np.concatenate([part.rows for part in full]),
+            np.concatenate(weights) if weights else None,
+            np.concatenate([part.positions for part in full]),
+        )
+
+    def thinned(self, size: int) -> Part:
+        """The rows whose hashes are smallest, at most `size`."""
+        if len(self) <= size:
+            return self
+        smallest = np.argpartition(_hashed(self.positions), size - 1)[:size]
+        return self.take(np.sort(smallest))
+
+
+@dataclass(frozen=True)
+class Survey:
+    """Extremes, counts and a sample; two of them merge, without copying a row."""
+
+    parts: tuple[Part, ...]  # together hardly more than the sample
     size: int  # most rows that the sample may have
     low: Array  # (d,) minimum
     high: Array  # (d,) maximum
@@ -42,54 +80,40 @@ class Survey:
 
     def __add__(self, other: Survey) -> Survey:
         return Survey(
-            np.concatenate([self.rows, other.rows]),
-            self._weights_with(other),
-            np.concatenate([self.positions, other.positions]),
-            np.concatenate([self.keys, other.keys]),
+            _bounded((*self.parts, *other.parts), self.size),
             self.size,
             np.minimum(self.low, other.low),
             np.maximum(self.high, other.high),
             self.mass + other.mass,
             self.tally + other.tally,
-        )._thinned()
+        )
 
-    def _weights_with(self, other: Survey) -> Array | None:
-        # a chunk that was skipped has no rows, and nobody knows whether it had weights
-        parts = [part for part in (self, other) if len(part.rows)]
-        weights = [part.weights for part in parts if part.weights is not None]
-        return np.concatenate(weights) if weights else None
+    @property
+    def n_kept(self) -> int:
+        """Rows of the sample."""
+        return min(self.size, sum(map(len, self.parts)))
 
     @property
     def complete(self) -> bool:
         """Whether the sample holds every row."""
-        return len(self.rows) == self.tally.rows
+        return self.n_kept == self.tally.rows
 
     def sample(self) -> Block:
         """The rows: in the data's order when all are there, otherwise in the order of their hash.
 
         In the latter, every beginning of the sample is itself a uniform sample.
         """
-        order = np.argsort(self.positions if self.complete else self.keys, kind="stable")
-        weights = None if self.weights is None else self.weights[order]
-        return Block(self.rows[order], weights)
+        part = Part.joined(self.parts)
+        keys = part.positions if self.complete else _hashed(part.positions)
+        part = part.take(np.argsort(keys, kind="stable")[: self.size])
+        return Block(part.rows, part.weights)
 
-    def _thinned(self) -> Survey:
-        if len(self.keys) <= self.size:
-            return self
-        return self._taken(np.sort(np.argpartition(self.keys, self.size - 1)[: self.size]))
 
-    def _taken(self, kept: Array) -> Survey:
-        return Survey(
-            self.rows[kept],
-            None if self.weights is None else self.weights[kept],
-            self.positions[kept],
-            self.keys[kept],
-            self.size,
-            self.low,
-            self.high,
-            self.mass,
-            self.tally,
-        )
+def _bounded(parts: tuple[Part, ...], size: int) -> tuple[Part, ...]:
+    """The parts, thinned out where they hold much more than a sample."""
+    if sum(map(len, parts)) <= 1.5 * size + 1000:
+        return parts
+    return (Part.joined(parts).thinned(size),)
 
 
 @dataclass(frozen=True)
@@ -101,13 +125,31 @@ class Sampling:
     below: np.uint64  # only rows with a smaller key can be among them
 
     @classmethod
-    def of(cls, schema: Schema, reading: Reading, n_rows: int | None = None) -> Sampling:
-        """The default size of a sample for these data, of which `n_rows` are not dropped."""
-        n_rows = n_rows or schema.n_rows
-        size = min(SAMPLE_ROWS, max(1000, SAMPLE_BYTES // (8 * max(schema.n_features, 1))))
-        # twice the expected share is more than enough, and spares moving rows that are thinned out
-        share = 1.0 if not n_rows else min(1.0, 2 * size / n_rows)
-        return cls(reading, size, np.uint64(min(int(share * 2**64), 2**64 - 1)))
+    def of(cls, schema: Schema, reading: Reading, size: int | None = None) -> Sampling:
+        """A sample of `size` rows of these data; by default what a start needs."""
+        size = size or default_size(schema)
+        return cls(replace(reading, with_positions=True), size, _ALL).of_rows(schema.n_rows)
+
+    def of_rows(self, n_rows: int | None) -> Sampling:
+        """The same sample where so many rows are not dropped."""
+        # hardly ever too few, and it spares moving rows that are thinned out
+        ample = self.size + 6 * np.sqrt(self.size) + 100
+        share = 1.0 if not n_rows else min(1.0, ample / n_rows)
+        return replace(self, below=np.uint64(min(int(share * 2**64), 2**64 - 1)))
+
+
+_ALL = np.uint64(2**64 - 1)
+
+
+def default_size(schema: Schema) -> int:
+    """Rows that a start is made from."""
+    return min(SAMPLE_ROWS, max(1000, SAMPLE_BYTES // (8 * max(schema.n_features, 1))))
+
+
+def surrogate_size(schema: Schema, n_free: int) -> int:
+    """Rows that stand for all of them between passes, for a model of n_free parameters."""
+    held = SURROGATE_BYTES // (schema.dtype.itemsize * max(schema.n_features, 1))
+    return max(default_size(schema), min(ROWS_PER_PARAMETER * n_free, held))
 
 
 def survey_leaves(
@@ -130,11 +172,10 @@ def _survey(piece: Piece, sampling: Sampling) -> Survey:
     low = values.min(axis=0) if len(values) else np.full(d, np.inf)
     high = values.max(axis=0) if len(values) else np.full(d, -np.inf)
     weights = None if block.weights is None else block.weights[kept]
-    survey = Survey(
-        values[kept], weights, positions[kept], keys[kept], sampling.size,
-        low.astype(float), high.astype(float), block.mass, piece.tally,
-    )  # fmt: skip
-    return survey._thinned()
+    part = Part(values[kept], weights, positions[kept]).thinned(sampling.size)
+    return Survey(
+        (part,), sampling.size, low.astype(float), high.astype(float), block.mass, piece.tally
+    )
 
 
 def _hashed(positions: Array) -> Array:

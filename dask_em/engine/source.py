@@ -11,6 +11,7 @@ import numpy as np
 
 from dask_em.core.block import Block
 from dask_em.core.records import Array
+from dask_em.engine.fingerprint import Fingerprint
 
 __all__ = ["Chunk", "Partition", "Reader", "Region", "Schema", "Source"]
 
@@ -137,3 +138,7 @@ class Source(ABC):
     @abstractmethod
     def partition(self, chunks: range) -> Partition:
         """The partition of the given run of chunks."""
+
+    def fingerprint(self) -> Fingerprint:
+        """What tells these rows from others, without a pass over them; asked after every pass."""
+        return Fingerprint.of(self.schema)

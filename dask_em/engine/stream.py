@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass, field
@@ -13,6 +13,7 @@ import numpy as np
 
 from dask_em.core.block import Block, Missing
 from dask_em.core.records import Additive, Array
+from dask_em.engine.cache import Cache
 from dask_em.engine.reduce import Addable, fold
 from dask_em.engine.source import Chunk, Partition, Reader, Schema
 from dask_em.errors import ChunkError, InputError
@@ -40,12 +41,15 @@ class Reading:
         Of the source.
     with_positions : bool
         Whether each block comes with the positions of its rows.
+    cache : Cache or None
+        Where chunks are kept as they were read, so whatever the other fields say.
     """
 
     schema: Schema
     missing: Missing | None = field(default_factory=Missing)
     on_bad_chunk: str = "raise"
     with_positions: bool = False
+    cache: Cache | None = None
 
     def __post_init__(self) -> None:
         if self.on_bad_chunk not in ("raise", "skip"):
@@ -58,10 +62,16 @@ class Tally(Additive):
 
     rows: int = 0  # rows that entered
     dropped: int = 0  # rows that the policy on missing values left out
-    nbytes: int = 0  # decoded bytes
+    nbytes: int = 0  # bytes that were read and decoded
+    cached_bytes: int = 0  # bytes that were in the cache
     bad_chunks: int = 0  # chunks that were skipped
     read_seconds: float = 0.0  # summed over tasks
     compute_seconds: float = 0.0  # summed over tasks
+
+    @property
+    def block_bytes(self) -> int:
+        """Bytes of the rows, wherever they came from."""
+        return self.nbytes + self.cached_bytes
 
 
 @dataclass(frozen=True)
@@ -109,10 +119,12 @@ def fold_leaves(
     return fold(totals())
 
 
-def stream(leaves: Sequence[Partition], reading: Reading) -> Iterator[tuple[int, Piece]]:
+def stream(
+    leaves: Sequence[Partition], reading: Reading
+) -> Generator[tuple[int, Piece], None, None]:
     """The rows of leaves in order, each piece with the number of its leaf."""
 
-    def pieces() -> Iterator[tuple[int, Piece]]:
+    def pieces() -> Generator[tuple[int, Piece], None, None]:
         # nothing but pieces may come here: one item is read ahead, whatever it is
         for number, leaf in enumerate(leaves):
             for piece in _gather(_chunks(leaf, reading)):
@@ -135,8 +147,13 @@ def _chunks(leaf: Partition, reading: Reading) -> Iterator[Piece]:
 
 def _read(leaf: Partition, reader: Reader, index: int, reading: Reading) -> Iterator[Piece]:
     begin = time.perf_counter()
+    cache = None if leaf.resident else reading.cache
+    kept = None if cache is None else cache.find(index)
+    if kept is not None:
+        yield _piece(kept, reading, begin, cached=True)
+        return
     try:
-        chunks, bad = [reader(index)], 0
+        chunks, bad = [_fresh(reader(index), cache)], 0
     except ChunkError:
         if reading.on_bad_chunk == "raise":
             raise
@@ -150,7 +167,13 @@ def _read(leaf: Partition, reader: Reader, index: int, reading: Reading) -> Iter
         yield Piece(nothing, "", None, Tally(bad_chunks=bad, read_seconds=seconds))
 
 
-def _piece(chunk: Chunk, reading: Reading, begin: float) -> Piece:
+def _fresh(chunk: Chunk, cache: Cache | None) -> Chunk:
+    if cache is not None:
+        cache.keep(chunk)
+    return chunk
+
+
+def _piece(chunk: Chunk, reading: Reading, begin: float, cached: bool = False) -> Piece:
     whole = chunk.block
     shape = reading.schema.sample_shape
     positions = chunk.positions(shape) if reading.with_positions else None
@@ -164,7 +187,8 @@ def _piece(chunk: Chunk, reading: Reading, begin: float) -> Piece:
     tally = Tally(
         rows=len(block),
         dropped=len(whole) - len(block),
-        nbytes=chunk.block.nbytes,
+        nbytes=0 if cached else chunk.block.nbytes,
+        cached_bytes=chunk.block.nbytes if cached else 0,
         read_seconds=time.perf_counter() - begin,
     )
     return Piece(block, chunk.name, positions, tally)
@@ -175,11 +199,11 @@ def _gather(pieces: Iterable[Piece]) -> Iterator[Piece]:
     held: list[Piece] = []
     size = 0
     for piece in pieces:
-        if held and size + piece.tally.nbytes > BLOCK_BYTES:
+        if held and size + piece.tally.block_bytes > BLOCK_BYTES:
             yield _joined(held)
             held, size = [], 0
         held.append(piece)
-        size += piece.tally.nbytes
+        size += piece.tally.block_bytes
         if size >= BLOCK_BYTES:
             yield _joined(held)
             held, size = [], 0
@@ -203,7 +227,7 @@ def _joined(pieces: list[Piece]) -> Piece:
     )
 
 
-def ahead(items: Iterator[Item]) -> Iterator[Item]:
+def ahead(items: Iterator[Item]) -> Generator[Item, None, None]:
     """Make each item in a second thread while the caller works on the one before."""
     end = object()
     # Dask tells a task's thread by a context variable which worker it belongs to

@@ -25,6 +25,8 @@ from dask_em.models.seeding import STARTS
 if TYPE_CHECKING:
     from distributed import Client
 
+    from dask_em.place import URL
+
 __all__ = ["keep", "parameters_of", "run", "set_arrays", "warn"]
 
 #: scikit-learn's words
@@ -35,7 +37,12 @@ NOT_CONVERGED = (
 
 
 def run(
-    estimator: Any, source: Source, client: Client | None, monitor: Monitor
+    estimator: Any,
+    source: Source,
+    client: Client | None,
+    monitor: Monitor,
+    checkpoint: URL | None = None,
+    cache: str | int = "off",
 ) -> Fitted[MixtureParameters]:
     """Fit the mixture that an estimator's parameters describe."""
     continued = estimator.warm_start and hasattr(estimator, "converged_")
@@ -43,20 +50,29 @@ def run(
     start, given = checked_start(estimator, otherwise, source.schema.n_features)
     structure = STRUCTURES[estimator.covariance_type]
     emission = Gaussian(structure, estimator.reg_covar, repair=estimator.degenerate != "raise")
-    chance = check_random_state(estimator.random_state)
     return fit(
         Mixture(emission, estimator.n_components, given, estimator.degenerate),
         source,
         client=client,
         start=_continued(estimator, source.schema.n_features) if continued else start,
-        stopping=Stopping(estimator.tol, estimator.max_iter),
+        stopping=Stopping(estimator.tol, estimator.max_iter, estimator.tol_gap),
         previous=estimator.lower_bound_ if continued else -float("inf"),
         n_init=estimator.n_init,
-        rng=np.random.default_rng(chance.randint(2**31 - 1, size=4)),
+        rng=_chance(estimator.random_state, checkpoint is not None),
         missing=estimator.missing,
         on_bad_chunk=estimator.on_bad_chunk,
+        algorithm=estimator.algorithm,
+        init_sample=estimator.init_sample,
+        checkpoint=checkpoint,
+        cache=cache,
         monitor=monitor,
     )
+
+
+def _chance(random_state: Any, kept: bool) -> np.random.Generator | None:
+    if random_state is None and kept:
+        return None  # any will do: a fit that goes on takes that of its checkpoint
+    return np.random.default_rng(check_random_state(random_state).randint(2**31 - 1, size=4))
 
 
 def _continued(estimator: Any, d: int) -> MixtureParameters:

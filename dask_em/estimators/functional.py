@@ -38,8 +38,8 @@ def fit(
     sample_weight, features, sample_dims, storage_options
         How the data are opened, see `open_source`.
     **options
-        ``client, start, stopping, previous, n_init, rng, missing, on_bad_chunk, monitor``, see
-        `dask_em.engine.fit.fit`.
+        ``client, start, stopping, previous, n_init, rng, missing, on_bad_chunk, algorithm,
+        init_sample, checkpoint, monitor``, see `dask_em.engine.fit.fit`.
 
     Raises
     ------

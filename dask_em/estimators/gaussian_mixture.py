@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from sklearn import mixture as sklearn_mixture
 from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import StrOptions
+from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from dask_em.core.records import Array
-from dask_em.engine.fit import Score, score
+from dask_em.engine.fit import ALGORITHMS, Score, score
 from dask_em.engine.monitor import Monitor
 from dask_em.engine.predict import lazily, now
 from dask_em.engine.query import Label, LogDensity, Probability, Query
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
     from dask_em.engine.stream import Tally
+    from dask_em.place import URL
 
 __all__ = ["GaussianMixture"]
 
@@ -81,6 +83,15 @@ class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
     on_bad_chunk : {"raise", "skip"}
         Whether a chunk of a store that cannot be read ends the work, or is skipped and counted.
         Its rows get label -1 and density NaN.
+    algorithm : {"auto", "em", "accelerated"}
+        Which parameters a pass over the data tries. "em" is the textbook's and scikit-learn's;
+        "accelerated" reaches the optimum in a few passes, and stops there rather than where the
+        gain falls below `tol`. "auto" is "em" for rows in this process's memory.
+    tol_gap : float, optional
+        Estimated distance to the optimum at which to stop, nats per row; by default 1e-6, or `tol`
+        if that is less, for accelerated fits, and `tol` alone counts for others.
+    init_sample : int, optional
+        Rows of the sample from which a fit starts and that stands for all rows between passes.
 
     Attributes
     ----------
@@ -115,6 +126,9 @@ class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
         "missing": [StrOptions({"error", "drop"})],
         "degenerate": [StrOptions(set(POLICIES))],
         "on_bad_chunk": [StrOptions({"raise", "skip"})],
+        "algorithm": [StrOptions(set(ALGORITHMS))],
+        "tol_gap": [Interval(Real, 0, None, closed="left"), None],
+        "init_sample": [Interval(Integral, 1, None, closed="left"), None],
     }
 
     def __init__(
@@ -137,6 +151,9 @@ class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
         missing: str = "error",
         degenerate: str = "repair",
         on_bad_chunk: str = "raise",
+        algorithm: str = "auto",
+        tol_gap: float | None = None,
+        init_sample: int | None = None,
     ) -> None:
         self.n_components = n_components
         self.covariance_type = covariance_type
@@ -155,6 +172,9 @@ class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
         self.missing = missing
         self.degenerate = degenerate
         self.on_bad_chunk = on_bad_chunk
+        self.algorithm = algorithm
+        self.tol_gap = tol_gap
+        self.init_sample = init_sample
 
     def fit(
         self,
@@ -166,6 +186,8 @@ class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
         sample_dims: Sequence[str] | None = None,
         storage_options: Mapping[str, Any] | None = None,
         client: Client | None = None,
+        checkpoint: URL | None = None,
+        cache: str | int = "off",
         monitor: Monitor | None = None,
     ) -> Self:
         """Estimate the mixture.
@@ -184,8 +206,15 @@ class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
             What fsspec needs to open a URL.
         client : distributed.Client, optional
             The cluster to work on; by default the current one.
+        checkpoint : str or path, optional
+            Of a folder, local or of any file system that fsspec opens, in which every pass leaves
+            all that the next one depends on. The same call goes on from there, bit for bit; `tol`,
+            `tol_gap`, `max_iter` and the cluster may be others. Remove it when the fit is done.
         monitor : Monitor, optional
             Told of passes and tasks.
+        cache : {"off", "auto"} or int
+            Bytes of decoded chunks that each worker keeps in memory from pass to pass; "auto" is
+            what its memory has left. Results are the same to the bit.
 
         Raises
         ------
@@ -197,7 +226,7 @@ class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
         with features_kept_on_failure(self):
             source = open_rows(self, X, sample_weight, selection, reset=True)
             check_enough_rows(source, self.n_components)
-            fitted = run(self, source, client, monitor or Verbose.of(self))
+            fitted = run(self, source, client, monitor or Verbose.of(self), checkpoint, cache)
         self._selection = selection
         keep(self, fitted, np.dtype(source.schema.dtype))
         warn(self, fitted)

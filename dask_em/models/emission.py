@@ -8,8 +8,9 @@ products around a softmax are then the whole E-step, see `LiftedKernel`.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
@@ -18,7 +19,18 @@ from dask_em.core.model import Repair
 from dask_em.core.records import Additive, Array, Record
 from dask_em.errors import InputError
 
-__all__ = ["Emission", "ExponentialFamily", "Kernel", "LiftedKernel", "LiftedSums", "log_weights"]
+if TYPE_CHECKING:
+    from dask_em.models.mixture_geometry import EmissionGeometry
+
+__all__ = [
+    "Emission",
+    "ExponentialFamily",
+    "Kernel",
+    "LiftedKernel",
+    "LiftedSums",
+    "SupportsStacking",
+    "log_weights",
+]
 
 C = TypeVar("C", bound=Record)
 A = TypeVar("A", bound=Additive)
@@ -95,14 +107,39 @@ class Emission(Record, ABC, Generic[C, A]):
     def n_free_parameters(self, components: C) -> int:
         """Free parameters of all k components."""
 
+    def n_parameters(self, k: int, d: int) -> int | None:
+        """Free parameters of k components of d features; None where that is not known."""
+        return None
+
     def duplicates(self, components: C) -> list[int]:
         """Components that equal an earlier one."""
         return []
+
+    def geometry(self) -> EmissionGeometry[C, A] | None:
+        """What lets fits take few passes; None where the family does not offer it."""
+        return None
 
     #: whether `estimate` can only raise the likelihood
     @property
     def monotone(self) -> bool:
         return True
+
+
+@runtime_checkable
+class SupportsStacking(Protocol):
+    """Emissions that evaluate components of several mixtures as if they were of one."""
+
+    def alike(self, components: Any, dtype: np.dtype) -> Hashable:
+        """Equal for components that may be stacked, for rows of a dtype; None: they may not be."""
+
+    def aligned(self, components: Any, like: Any) -> Any:
+        """The same components, their sums taken where those of others are."""
+
+    def stacked(self, parts: Sequence[Any]) -> Any:
+        """The components of all parts, in order; all parts are alike."""
+
+    def part(self, sums: Any, which: slice) -> Any:
+        """The sums of some of the components."""
 
 
 @dataclass(frozen=True)
@@ -185,6 +222,22 @@ class ExponentialFamily(Emission[C, LiftedSums], ABC):
 
     def move(self, components: C, which: Array, rows: Array) -> C:
         return components
+
+    def alike(self, components: C, dtype: np.dtype) -> Hashable:
+        # a field that is no array by component might differ
+        by_component = len(_arrays(components)) == len(fields(components))
+        return type(components).__name__ if by_component else None
+
+    def aligned(self, components: C, like: C) -> C:
+        return components
+
+    def stacked(self, parts: Sequence[C]) -> C:
+        names = [name for name, _ in _arrays(parts[0])]
+        joined = {name: np.concatenate([getattr(one, name) for one in parts]) for name in names}
+        return replace(parts[0], **joined)
+
+    def part(self, sums: LiftedSums, which: slice) -> LiftedSums:
+        return LiftedSums(sums.lifted[which])
 
     def sample(self, components: C, component: int, n_rows: int, rng: np.random.Generator) -> Array:
         raise InputError(

@@ -6,9 +6,10 @@ the origin in which they were summed, see Chan, Golub and LeVeque (1983) for why
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -20,6 +21,9 @@ from dask_em.models.covariance import Full
 from dask_em.models.emission import Emission, Kernel
 from dask_em.models.frame import Frame
 from dask_em.models.structure import Structure
+
+if TYPE_CHECKING:
+    from dask_em.models.gaussian_geometry import GaussianGeometry
 
 __all__ = ["ILL_DEFINED", "Gaussian", "Gaussians", "Moments"]
 
@@ -95,6 +99,21 @@ class Gaussians(Record):
         smallest = np.maximum(self.structure.smallest(covariances, k), tiny)
         squares = (means**2).sum(axis=1) + self.structure.largest(covariances, k)
         return float(np.max(squares / smallest))
+
+    @classmethod
+    def stacked(cls, parts: Sequence[Self]) -> Self:
+        """The components of several mixtures of one frame, in order.
+
+        What was computed of the parts is taken over: it is as much work as a small block.
+        """
+        means, covariances, factors = (
+            np.concatenate([getattr(one, name) for one in parts])
+            for name in ("means", "covariances", "factors")
+        )
+        made = cls(means, covariances, parts[0].structure, parts[0].place)
+        made.__dict__["factors"] = factors
+        made.__dict__["condition"] = max(one.condition for one in parts)
+        return made
 
     def __getstate__(self) -> dict[str, Any]:
         # what was computed from the fields is computed again where it arrives
@@ -212,7 +231,29 @@ class Gaussian(Emission[Gaussians, Moments]):
 
     def n_free_parameters(self, components: Gaussians) -> int:
         k, d = components.means.shape
-        return int(k * d) + self.structure.n_free(k, d)
+        return self.n_parameters(k, d)
+
+    def n_parameters(self, k: int, d: int) -> int:
+        return k * d + self.structure.n_free(k, d)
+
+    def alike(self, components: Gaussians, dtype: np.dtype) -> Hashable:
+        from dask_em.models.kernels import alike
+
+        return alike(components, dtype)
+
+    def aligned(self, components: Gaussians, like: Gaussians) -> Gaussians:
+        return replace(components, frame=like.place)
+
+    def stacked(self, parts: Sequence[Gaussians]) -> Gaussians:
+        return Gaussians.stacked(parts)
+
+    def part(self, sums: Moments, which: slice) -> Moments:
+        return Moments(sums.first[which], sums.second[which], sums.origin[which], sums.frame)
+
+    def geometry(self) -> GaussianGeometry:
+        from dask_em.models.gaussian_geometry import GaussianGeometry
+
+        return GaussianGeometry(self)
 
     def duplicates(self, components: Gaussians) -> list[int]:
         """Components within a millionth of a standard deviation of an earlier one."""

@@ -9,6 +9,7 @@ digits when components are narrow and far apart.
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from dask_em.core.records import Array
 from dask_em.models.emission import Kernel, log_weights
 from dask_em.models.gaussian import Gaussians, Moments
 
-__all__ = ["CentredKernel", "LiftedGaussianKernel", "choose_kernel"]
+__all__ = ["CentredKernel", "LiftedGaussianKernel", "alike", "choose_kernel"]
 
 #: relative error of a variance, for one row, above which rows are centred rather than lifted;
 #: float32 may err more, for the rounding errors of many rows average out
@@ -31,13 +32,31 @@ def choose_kernel(
 
     Float32 rows are worked on in float32 tiles unless that would cost too many digits.
     """
+    tile, lifted = _choice(components, dtype)
+    kernel = LiftedGaussianKernel if lifted else CentredKernel
+    return kernel(components, weights, tile, rows)
+
+
+def alike(components: Gaussians, dtype: np.dtype) -> Hashable:
+    """Equal for components whose natural parameters may be stacked into one product.
+
+    None if they are centred, or share a covariance: the log-densities of a tied mixture leave out
+    a constant of the row that is not that of another mixture.
+    """
+    tile, lifted = _choice(components, dtype)
+    if not lifted or components.structure.shared:
+        return None
+    frame = components.place
+    return components.structure, tile, frame.shift.tobytes(), frame.scale.tobytes()
+
+
+def _choice(components: Gaussians, dtype: np.dtype) -> tuple[np.dtype, bool]:
+    """The dtype of the tiles, and whether they are lifted."""
     k, d = components.means.shape
     tile = np.dtype(np.float32 if dtype == np.float32 else np.float64)
     if _loses_digits(components, tile):
         tile = np.dtype(np.float64)
-    if _loses_digits(components, tile) or _wide(components, k, d, tile):
-        return CentredKernel(components, weights, tile, rows)
-    return LiftedGaussianKernel(components, weights, tile, rows)
+    return tile, not (_loses_digits(components, tile) or _wide(components, k, d, tile))
 
 
 def _loses_digits(components: Gaussians, tile: np.dtype) -> bool:

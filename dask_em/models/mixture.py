@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.random import Generator
@@ -13,7 +14,10 @@ from dask_em.core.block import Block
 from dask_em.core.model import Model, Repair
 from dask_em.core.records import TRANSIENT, Additive, Array, Parameters, Record, Statistics
 from dask_em.errors import DataError, DegenerateError, InputError
-from dask_em.models.emission import Emission, Kernel
+from dask_em.models.emission import Emission, Kernel, SupportsStacking
+
+if TYPE_CHECKING:
+    from dask_em.models.mixture_geometry import MixtureGeometry
 
 __all__ = ["POLICIES", "Mixture", "MixtureParameters", "MixtureStatistics", "padded"]
 
@@ -86,21 +90,64 @@ class Mixture(Model[MixtureParameters, MixtureStatistics]):
 
     def expect(self, block: Block, parameters: MixtureParameters) -> MixtureStatistics:
         kernel = self._kernel(block, parameters)
-        log_likelihood, occupancy = 0.0, np.zeros(parameters.k)
-        for tile in _tiles(block, kernel.tile_rows):
-            joint = kernel.log_joint(tile.values)
-            log_density = _normalize(joint)
-            if tile.weights is None:
-                log_likelihood += float(log_density.sum(dtype=np.float64))
-            else:
-                occupancy += joint @ (tile.weights > 0)
-                joint *= tile.weights.astype(joint.dtype, copy=False)
-                log_likelihood += float(tile.weights @ log_density)
-            kernel.accumulate(joint, tile.weights)
+        (log_likelihood,), occupancy = _run(kernel, block, (slice(0, parameters.k),))
         counts, sums, constant = kernel.sums()
         if block.weights is None:
             occupancy = counts
         return MixtureStatistics(block.mass, log_likelihood + constant, occupancy, counts, sums)
+
+    def expect_each(
+        self, block: Block, candidates: Sequence[MixtureParameters]
+    ) -> list[MixtureStatistics]:
+        """The statistics of each candidate; those whose arithmetic agrees are made in one go."""
+        found: dict[int, MixtureStatistics] = {}
+        for group in self._groups(candidates, block.values.dtype):
+            stack = [candidates[index] for index in group]
+            found.update(zip(group, self._expect_stack(block, stack), strict=True))
+        return [found[index] for index in range(len(candidates))]
+
+    def _expect_stack(
+        self, block: Block, stack: list[MixtureParameters]
+    ) -> list[MixtureStatistics]:
+        if len(stack) == 1:
+            return [self.expect(block, stack[0])]
+        emission: Any = self.emission
+        weights = np.concatenate([one.weights for one in stack])
+        components = emission.stacked([one.components for one in stack])
+        kernel = self._kernel(block, MixtureParameters(weights, components))
+        edges = np.cumsum([0, *(one.k for one in stack)]).tolist()
+        which = [slice(start, stop) for start, stop in pairwise(edges)]
+        log_likelihoods, occupancy = _run(kernel, block, which)
+        counts, sums, constant = kernel.sums()
+        if block.weights is None:
+            occupancy = counts
+        return [
+            MixtureStatistics(
+                block.mass, one + constant, occupancy[w], counts[w], emission.part(sums, w)
+            )
+            for one, w in zip(log_likelihoods, which, strict=True)
+        ]
+
+    def _groups(self, candidates: Sequence[MixtureParameters], dtype: np.dtype) -> list[list[int]]:
+        """Candidates that may be stacked, the others by themselves."""
+        groups: dict[Any, list[int]] = {}
+        for index, one in enumerate(candidates):
+            key = None
+            if isinstance(self.emission, SupportsStacking) and len(candidates) > 1:
+                key = self.emission.alike(one.components, dtype)
+            groups.setdefault(index if key is None else key, []).append(index)
+        return list(groups.values())
+
+    def joins(self, other: Model[Any, Any]) -> bool:
+        """Whether parameters of another model may be among the candidates of `expect_each`."""
+        return isinstance(other, Mixture) and self.emission.equals(other.emission)
+
+    def aligned(self, parameters: MixtureParameters, like: MixtureParameters) -> MixtureParameters:
+        """The same parameters, their sums taken where those of others are."""
+        if not isinstance(self.emission, SupportsStacking):
+            return parameters
+        components = self.emission.aligned(parameters.components, like.components)
+        return replace(parameters, components=components)
 
     def maximize(self, statistics: MixtureStatistics) -> MixtureParameters:
         counts = padded(statistics.counts, statistics.occupancy)
@@ -152,9 +199,20 @@ class Mixture(Model[MixtureParameters, MixtureStatistics]):
     def n_free_parameters(self, parameters: MixtureParameters) -> int:
         return parameters.k - 1 + self.emission.n_free_parameters(parameters.components)
 
+    def n_parameters(self, n_features: int) -> int | None:
+        free = self.emission.n_parameters(self.n_components, n_features)
+        return None if free is None else self.n_components - 1 + free
+
     def kernel_name(self, parameters: MixtureParameters, dtype: np.dtype) -> str:
         """Which kernel an E-step at these parameters uses."""
         return self.emission.prepare(parameters.components, parameters.weights, dtype, 1).name
+
+    def geometry(self) -> MixtureGeometry | None:
+        """What lets fits take few passes, where the emission offers it."""
+        from dask_em.models.mixture_geometry import MixtureGeometry
+
+        emission = self.emission.geometry()
+        return None if emission is None else MixtureGeometry(emission)
 
     def repairs(self, parameters: MixtureParameters) -> tuple[Repair, ...]:
         return parameters.repaired
@@ -204,6 +262,29 @@ class Mixture(Model[MixtureParameters, MixtureStatistics]):
             weights=weights / weights.sum(),
             components=self.emission.select(parameters.components, kept),
         )
+
+
+def _run(kernel: Kernel[Any], block: Block, mixtures: Sequence[slice]) -> tuple[list[float], Array]:
+    """Feed a block to a kernel whose components are those of one or more mixtures.
+
+    Returns the log-likelihood of each mixture less the kernel's constant, and the occupancy of all
+    components if rows have weights.
+    """
+    log_likelihoods = [0.0] * len(mixtures)
+    occupancy = np.zeros(mixtures[-1].stop)
+    for tile in _tiles(block, kernel.tile_rows):
+        joint = kernel.log_joint(tile.values)
+        for index, which in enumerate(mixtures):
+            log_density = _normalize(joint[which])
+            if tile.weights is None:
+                log_likelihoods[index] += float(log_density.sum(dtype=np.float64))
+            else:
+                log_likelihoods[index] += float(tile.weights @ log_density)
+        if tile.weights is not None:
+            occupancy += joint @ (tile.weights > 0)
+            joint *= tile.weights.astype(joint.dtype, copy=False)
+        kernel.accumulate(joint, tile.weights)
+    return log_likelihoods, occupancy
 
 
 def _tiles(block: Block, rows: int) -> Iterator[Block]:

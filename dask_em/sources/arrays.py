@@ -10,6 +10,7 @@ import numpy as np
 
 from dask_em.core.block import Block, check_weights
 from dask_em.core.records import Array
+from dask_em.engine.fingerprint import Fingerprint, probe
 from dask_em.engine.source import Chunk, Partition, Reader, Schema, Source
 from dask_em.errors import SchemaError
 from dask_em.sources.grid import Grid, region_text
@@ -68,6 +69,10 @@ class NumpySource(Source):
 
     def partition(self, chunks: range) -> Partition:
         return _NumpyPartition(chunks, self._values, self._weights, self._grid, self.schema.dtype)
+
+    def fingerprint(self) -> Fingerprint:
+        weights = None if self._weights is None else probe(self._weights)
+        return Fingerprint.of(self.schema, {"values": probe(self._values), "weights": weights})
 
 
 @final

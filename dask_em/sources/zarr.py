@@ -16,6 +16,7 @@ from zarr.storage import FsspecStore, LocalStore, MemoryStore, WrapperStore, Zip
 
 from dask_em.core.block import check_weights
 from dask_em.core.records import Array
+from dask_em.engine.fingerprint import Fingerprint, digest, probe
 from dask_em.engine.source import Partition, Schema, Source
 from dask_em.errors import SchemaError, SourceError
 from dask_em.place import without_secrets
@@ -30,6 +31,7 @@ from dask_em.sources.columns import (
 )
 from dask_em.sources.grid import Grid
 from dask_em.sources.paths import existing_path, is_url
+from dask_em.sources.stored import metadata_of, some_bytes, when_written
 
 __all__ = ["ZarrSource"]
 
@@ -135,6 +137,19 @@ class ZarrSource(Source):
         return StoredPartition(
             chunks, self._columns, self._grid, self._stored, weights, self.schema.dtype
         )
+
+    def fingerprint(self) -> Fingerprint:
+        columns, weights = list(self._columns), self._weights
+        if isinstance(weights, Column):
+            columns.append(weights)
+        arrays = [column.array for column in columns]
+        facts = {
+            "stored form": digest([metadata_of(array) for array in arrays]),
+            "packing": digest([str(column.packing) for column in columns]),
+            "bytes": digest([some_bytes(array) for array in arrays]),
+            "weights": probe(weights) if isinstance(weights, np.ndarray) else None,
+        }
+        return Fingerprint.of(self.schema, facts, digest([when_written(one) for one in arrays]))
 
 
 def _open(store: Any, storage_options: Mapping[str, Any] | None) -> Any:

@@ -62,7 +62,9 @@ def start(d=4, k=3) -> tuple[Mixture, MixtureParameters]:
 def test_each_chunk_is_read_once_a_pass():
     mixture, parameters = start()
     reads.clear()
-    fitted = fit(mixture, CountedSource(700, 50), start=parameters, stopping=Stopping(0, 3))
+    fitted = fit(
+        mixture, CountedSource(700, 50), start=parameters, stopping=Stopping(0, 3), algorithm="em"
+    )
     assert sorted(reads) == sorted(3 * list(range(700)))
     assert all(record.n_tasks <= 512 for record in fitted.history)
 
@@ -70,7 +72,13 @@ def test_each_chunk_is_read_once_a_pass():
 def test_the_first_pass_reads_each_chunk_once():
     mixture, _ = start()
     reads.clear()
-    fit(mixture, CountedSource(700, 50), stopping=Stopping(0, 1), rng=np.random.default_rng(0))
+    fit(
+        mixture,
+        CountedSource(700, 50),
+        stopping=Stopping(0, 1),
+        rng=np.random.default_rng(0),
+        algorithm="em",
+    )
     assert sorted(reads) == sorted(2 * list(range(700)))
 
 
@@ -81,7 +89,7 @@ def test_memory_is_a_few_blocks_whatever_the_size(monkeypatch):
     tracemalloc.start()
     try:
         source = CountedSource(40, chunk)
-        fit(mixture, source, start=parameters, stopping=Stopping(0, 1))
+        fit(mixture, source, start=parameters, stopping=Stopping(0, 1), algorithm="em")
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

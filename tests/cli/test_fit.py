@@ -56,9 +56,23 @@ def test_options_reach_the_model(store: str) -> None:
 
 
 def test_unfinished_fit_gives_advice(store: str) -> None:
-    text = run("fit", store, "-k", 3, "--out", "m.zarr", "--max-iter", 2, "--tol", 0).stdout
+    words = ["fit", store, "-k", 3, "--out", "m.zarr", "--max-iter", 2, "--tol", 0, "--overwrite"]
+    text = run(*words, "--algorithm", "em").stdout
     assert "not converged after 2 passes: the last one gained" in text
-    assert "raise --max-iter" in text
+    assert "raise --max-iter, or --tol" in text
+    text = run(*words).stdout
+    assert "not converged after 2 passes: the optimum is estimated to be" in text
+    assert "raise --max-iter, or --tol-gap" in text
+
+
+def test_a_cache_changes_no_bit(store: str) -> None:
+    words = ["fit", store, "-k", 2, "--seed", 0, "--algorithm", "em", "--json"]
+    plain = json.loads(run(*words, "--out", "a.zarr").stdout)
+    kept = json.loads(run(*words, "--out", "b.zarr", "--cache", "50MB").stdout)
+    assert kept["means"] == plain["means"]
+    assert plain["passes"][-1]["cached_bytes"] == 0
+    assert kept["passes"][-1]["cached_bytes"] == plain["passes"][-1]["nbytes"]
+    assert "no size" in run(*words, "--out", "c.zarr", "--cache", "much", code=2).stderr
 
 
 def test_missing_values(fields: str) -> None:
@@ -119,3 +133,29 @@ def test_more_components_than_rows(store: str) -> None:
 def test_nobody_listens(store: str, address: str) -> None:
     stderr = run("fit", store, "-k", 2, "--out", "m", "--scheduler", address, code=1).stderr
     assert f"no Dask scheduler answers at {address}" in stderr
+
+
+def test_checkpoint_goes_on(store: str) -> None:
+    words = ["fit", store, "-k", 3, "--seed", 0, "--tol", 0, "--algorithm", "em"]
+    run(*words, "--max-iter", 5, "--out", "whole.zarr")
+    kept = ["--checkpoint", "run.ckpt"]
+    run(*words, *kept, "--max-iter", 2, "--out", "begun.zarr")
+    result = run(*words, *kept, "--max-iter", 5, "--out", "model.zarr")
+    assert "each pass is kept in run.ckpt; the same command goes on from it" in result.stderr
+    lines = [line.split()[0] for line in result.stderr.splitlines() if line.strip()]
+    assert lines[-6:] == ["sample", "1", "2", "3", "4", "5"]
+    whole, found = dask_em.load("whole.zarr"), dask_em.load("model.zarr")
+    assert found.lower_bounds_ == whole.lower_bounds_
+    np.testing.assert_array_equal(found.means_, whole.means_)
+
+
+def test_checkpoint_of_another_fit(store: str) -> None:
+    words = ["fit", store, "--seed", 0, "--max-iter", 2, "--checkpoint", "run.ckpt"]
+    run(*words, "-k", 3, "--out", "one.zarr")
+    stderr = run(*words, "-k", 4, "--out", "other.zarr", code=1).stderr
+    assert "model.n_components is 3 there and 4 here" in stderr
+    assert not Path("other.zarr").exists()
+    stderr = run(
+        "fit", store, "-k", 3, "--out", "m.zarr", "--checkpoint", "one.zarr", code=1
+    ).stderr
+    assert "is not a checkpoint" in stderr

@@ -59,6 +59,27 @@ def test_ctrl_c(large: str, folder: Path) -> None:
     assert sorted(path.name for path in folder.iterdir()) == [large]
 
 
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "term"])
+def test_interrupted_with_a_checkpoint(end: signal.Signals, large: str, folder: Path) -> None:
+    words = ["fit", large, "-k", 3, "--seed", 0, "--tol", 0, "--algorithm", "em"]
+    kept = ["--checkpoint", "run.ckpt"]
+    process = spawn(*words, *kept, "--max-iter", 10**6, "--out", "model.zarr")
+    assert process.stderr is not None
+    while not process.stderr.readline().strip().startswith("3 "):
+        assert process.poll() is None
+    os.killpg(process.pid, end)
+    finish(process, code=130 if end == signal.SIGINT else -end)
+    (last,) = (folder / "run.ckpt").glob("start-0-*")
+    made = int(last.name[-6:])
+    assert made >= 3
+    more = ["--max-iter", made + 2]
+    run(*words, *kept, *more, "--out", "model.zarr")
+    run(*words, *more, "--out", "whole.zarr")
+    found, whole = dask_em.load("model.zarr"), dask_em.load("whole.zarr")
+    assert found.lower_bounds_ == whole.lower_bounds_
+    np.testing.assert_array_equal(found.means_, whole.means_)
+
+
 def test_scheduler_that_says_nothing(store: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as mute:
         address = f"tcp://127.0.0.1:{mute.getsockname()[1]}"

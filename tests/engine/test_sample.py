@@ -62,7 +62,7 @@ def test_rows_that_are_dropped_are_not_in_the_sample():
     source = MadeSource(clusters(1000), 100, script=Script(3, "nan"))
     found = survey(source, 2000, "drop")
     assert found.tally.dropped == 100
-    assert len(found.rows) == 900
+    assert found.n_kept == 900
     with pytest.raises(DataError, match=r"100 of 100 rows of chunk 3.*missing=\"drop\""):
         survey(source, 2000)
 

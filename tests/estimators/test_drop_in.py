@@ -58,7 +58,8 @@ def test_the_same_signature() -> None:
     theirs = sklearn_mixture.GaussianMixture().get_params()
     ours = GaussianMixture().get_params()
     assert {name: ours[name] for name in theirs} == theirs
-    assert set(ours) - set(theirs) == {"missing", "degenerate", "on_bad_chunk"}
+    own = {"missing", "degenerate", "on_bad_chunk", "algorithm", "tol_gap", "init_sample"}
+    assert set(ours) - set(theirs) == own
 
 
 def test_lower_bounds_are_those_before_the_m_step() -> None:

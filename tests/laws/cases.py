@@ -14,7 +14,8 @@ from scipy.stats import bernoulli, expon, multivariate_normal, poisson
 from sklearn import mixture as sklearn_mixture
 
 from dask_em.core.records import Array
-from dask_em.models.covariance import STRUCTURES, Structure
+from dask_em.core.together import Together, TogetherParameters
+from dask_em.models.covariance import STRUCTURES, Diagonal, Full, Structure
 from dask_em.models.gaussian import Gaussian, Gaussians
 from dask_em.models.mixture import Mixture, MixtureParameters
 from dask_em.models.seeding import KMeans, RandomRows
@@ -118,6 +119,23 @@ def stranger(emission: Any, means: list[list[float]], oracle: Callable[..., Arra
     )
 
 
+def together(name: str, other: Structure) -> ModelCase:
+    """Three components beside two; those of one structure share arithmetic."""
+
+    def each(ask: Callable[..., Any], rows: Array, parameters: Any) -> list[Any]:
+        return [ask(rows, one) for one in parameters.members]
+
+    first = Mixture(Gaussian(Full()), 3, KMeans())
+    return ModelCase(
+        name,
+        Together((first, Mixture(Gaussian(other), 2, KMeans()))),
+        rows=partial(draw, first, planted(Full())),
+        log_density=lambda rows, found: np.sum(each(log_density, rows, found), axis=0),
+        step=lambda rows, found: TogetherParameters(tuple(each(step, rows, found))),
+        single=1e-4,
+    )
+
+
 GAUSSIAN = [
     gaussian_case(name, emission) for emission in (Gaussian, CentredGaussian) for name in STRUCTURES
 ]
@@ -132,4 +150,5 @@ STRANGERS = [
         log_density=lambda rows, found: expon(scale=1 / found.rate).logpdf(rows[:, 0]),
     ),
 ]
-CASES = [*GAUSSIAN, *STRANGERS]
+TOGETHER = [together("together-alike", Full()), together("together-not-alike", Diagonal())]
+CASES = [*GAUSSIAN, *STRANGERS, *TOGETHER]

@@ -1,0 +1,215 @@
+"""Climbing a surrogate: accelerated EM first, then Newton's method in a trust region.
+
+The Newton step is found by conjugate gradients (Steihaug, 1983), with products of the Hessian by
+differences of slopes; directions of negative curvature, which plateaus and saddles have, are
+followed to the edge of the region.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import numpy as np
+
+from dask_em.core.anderson import extrapolated
+from dask_em.core.geometry import Chart
+from dask_em.core.records import Array, Parameters, Statistics
+from dask_em.core.surrogate import Point, Surrogate
+from dask_em.errors import DegenerateError
+
+__all__ = ["Climbed", "Effort", "climb"]
+
+P = TypeVar("P", bound=Parameters)
+S = TypeVar("S", bound=Statistics)
+
+#: differences of slopes are taken over steps of this length
+DIFFERENCE = 1e-5
+#: pairs that the extrapolation of EM looks back on
+MEMORY = 8
+#: lengths of a trust region: standard deviations of the complete data's parameters
+FIRST_RADIUS, LARGEST_RADIUS, SMALLEST_RADIUS = 0.5, 30.0, 1e-6
+#: values this close are equal up to rounding
+ROUNDING = 1e-14
+
+
+@dataclass(frozen=True)
+class Effort:
+    """When a climb ends.
+
+    Parameters
+    ----------
+    relative : float
+        A step that promises less than this share of the gain so far is the last.
+    tolerance : float
+        The same in nats per unit of mass.
+    evaluations : int
+        Most evaluations of the surrogate.
+    em_steps : int
+        Accelerated EM steps at the beginning.
+    directions : int
+        Most conjugate directions in a step.
+    """
+
+    relative: float = 1e-3
+    tolerance: float = 1e-14
+    evaluations: int = 300
+    em_steps: int = 6
+    directions: int = 50
+
+
+@dataclass(frozen=True)
+class Climbed(Generic[P]):
+    """Where a climb ended."""
+
+    parameters: P
+    gain: float  # nats per unit of mass
+    evaluations: int
+    inside: bool  # whether corrected statistics stayed those of some parameters
+
+
+def climb(surrogate: Surrogate[P, S], start: P, effort: Effort) -> Climbed[P]:
+    """Climb from a start; what is returned is never below it."""
+    return _Climb(surrogate, effort).run(start)
+
+
+@dataclass(frozen=True)
+class _NewtonStep:
+    vector: Array  # (m,)
+    promised: float  # gain by the quadratic model, nats per unit of mass
+    bounded: bool  # whether it ends at the edge of the region
+
+
+class _Climb(Generic[P, S]):
+    def __init__(self, surrogate: Surrogate[P, S], effort: Effort) -> None:
+        self.surrogate, self.effort = surrogate, effort
+        self.evaluations = 0
+
+    def run(self, start: P) -> Climbed[P]:
+        first = self._at(start)
+        if first is None:
+            return Climbed(start, 0.0, self.evaluations, False)
+        point, inside = self._accelerated(first)
+        if inside:
+            point, inside = self._newton(point, first.value)
+        return Climbed(point.parameters, point.value - first.value, self.evaluations, inside)
+
+    def _at(self, parameters: P) -> Point[P, S] | None:
+        self.evaluations += 1
+        return self.surrogate.at(parameters)
+
+    def _accelerated(self, point: Point[P, S]) -> tuple[Point[P, S], bool]:
+        """EM steps extrapolated by Anderson, or plain where that does not climb."""
+        pairs: list[tuple[P, P]] = []
+        for _ in range(self.effort.em_steps):
+            image = self.surrogate.em_step(point)
+            if image is None:
+                return point, False
+            pairs = [*pairs, (point.parameters, image)][-MEMORY - 1 :]
+            further = self._extrapolated(pairs)
+            found = None if further is None else self._at(further)
+            if found is None or found.value < point.value - ROUNDING:
+                pairs = pairs[-1:]
+                found = self._at(image)
+                if found is None:
+                    return point, False
+                if found.value < point.value - ROUNDING:
+                    return point, True
+            point = found
+        return point, True
+
+    def _extrapolated(self, pairs: list[tuple[P, P]]) -> P | None:
+        if len(pairs) < 2:
+            return None
+        chart = self.surrogate.geometry.chart(pairs[-1][0])
+        points = [chart.vector(point) for point, _ in pairs]
+        vector = extrapolated(points, [chart.vector(image) for _, image in pairs])
+        return None if vector is None else _parameters(chart, vector)
+
+    def _newton(self, point: Point[P, S], begin: float) -> tuple[Point[P, S], bool]:
+        radius, failures = FIRST_RADIUS, 0
+        while self.evaluations < self.effort.evaluations:
+            chart = self.surrogate.geometry.chart(point.parameters)
+            slope = self.surrogate.slope(point, chart)
+            if slope is None or np.linalg.norm(slope) < 1e-11:
+                break
+            step = self._step(chart, slope, radius)
+            there = _parameters(chart, step.vector)
+            found = None if there is None else self._inside(there)
+            gain = -np.inf if found is None else found.value - point.value
+            negligible = step.promised < 1e-12 and gain > -ROUNDING
+            if found is not None and (gain > 0.02 * step.promised or negligible):
+                point, failures = found, 0
+                if step.bounded and gain > 0.5 * step.promised:
+                    radius = min(3 * radius, LARGEST_RADIUS)
+                elif gain < 0.2 * step.promised:
+                    radius *= 0.5
+                least = max(self.effort.relative * (point.value - begin), self.effort.tolerance)
+                if not step.bounded and step.promised < least:
+                    break
+                continue
+            radius, failures = 0.25 * min(radius, float(np.linalg.norm(step.vector))), failures + 1
+            if radius < SMALLEST_RADIUS or step.promised < 1e-15:
+                break
+            if failures == 2:  # where the quadratic model is poor, EM still climbs
+                failures = 0
+                image = self.surrogate.em_step(point)
+                found = None if image is None else self._at(image)
+                if found is None:
+                    return point, False
+                point = max(point, found, key=lambda one: one.value)
+        return point, True
+
+    def _inside(self, parameters: P) -> Point[P, S] | None:
+        """A point whose corrected statistics are those of some parameters.
+
+        Beyond, a component has fewer than no rows, and the surrogate may have no top.
+        """
+        point = self._at(parameters)
+        return None if point is None or self.surrogate.em_step(point) is None else point
+
+    def _step(self, chart: Chart[P, S], slope: Array, radius: float) -> _NewtonStep:
+        """The best step in the region, by conjugate gradients."""
+        vector, bent = np.zeros_like(slope), np.zeros_like(slope)
+        residual, direction = slope.copy(), slope.copy()
+        square, bounded = residual @ residual, False
+        enough = 0.05 * np.linalg.norm(slope)
+        for _ in range(self.effort.directions):
+            product = self._curved(chart, slope, direction)
+            if product is None:
+                break
+            curvature = direction @ product
+            edge = _to_edge(vector, direction, radius)
+            if curvature <= 1e-9 * (direction @ direction) or square / curvature >= edge:
+                vector, bent, bounded = vector + edge * direction, bent + edge * product, True
+                break
+            length = square / curvature
+            vector, bent = vector + length * direction, bent + length * product
+            residual = residual - length * product
+            before, square = square, residual @ residual
+            if np.sqrt(square) < enough or self.evaluations > self.effort.evaluations:
+                break
+            direction = residual + (square / before) * direction
+        return _NewtonStep(vector, float(slope @ vector - 0.5 * vector @ bent), bounded)
+
+    def _curved(self, chart: Chart[P, S], slope: Array, direction: Array) -> Array | None:
+        """Minus the Hessian times a direction."""
+        h = DIFFERENCE / np.linalg.norm(direction)
+        there = _parameters(chart, h * direction)
+        point = None if there is None else self._at(there)
+        other = None if point is None else self.surrogate.slope(point, chart)
+        return None if other is None else (slope - other) / h
+
+
+def _parameters(chart: Chart[P, S], vector: Array) -> P | None:
+    try:
+        return chart.parameters(vector)
+    except DegenerateError:
+        return None
+
+
+def _to_edge(vector: Array, direction: Array, radius: float) -> float:
+    """How far along a direction the region ends."""
+    a, b = direction @ direction, 2 * vector @ direction
+    c = vector @ vector - radius * radius
+    return float((-b + np.sqrt(max(b * b - 4 * a * c, 0.0))) / (2 * a))

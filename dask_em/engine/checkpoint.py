@@ -1,0 +1,279 @@
+"""Checkpoint: a folder that holds all that the next pass of a fit depends on.
+
+::
+
+    checkpoint.json        whose fit it is: the format's version and the specification
+    sample/                the sample of the first pass, written once
+    start-0-pass-000007/   where the first start stands after its seventh pass
+
+The sample is kept, not drawn again: that would cost a reading of all rows, and it is at most some
+96 MB. What is new is written beside what is there and what is old is removed after, so that there
+is something whole at every moment.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import mkstemp
+from typing import Any
+
+import fsspec
+
+from dask_em import archive
+from dask_em.core.block import Block
+from dask_em.core.records import Array, Record
+from dask_em.engine.fingerprint import Facts, differences
+from dask_em.engine.monitor import PassRecord
+from dask_em.engine.packed import Packed
+from dask_em.errors import ArchiveError
+from dask_em.place import URL, LocalPlace, Place, RemotePlace, parse_place
+
+__all__ = ["Checkpoint", "KeptSample", "KeptStart"]
+
+#: raised whenever an older dask_em could not go on with what a newer one wrote
+VERSION = 1
+#: the file that makes a folder a checkpoint
+MARK = "checkpoint.json"
+FORMAT = "dask_em checkpoint"
+
+ANEW = "give a path where nothing is"
+ROOM = f"free some space, check your permissions, or {ANEW}"
+
+
+@dataclass(frozen=True)
+class KeptSample(Record):
+    """The sample of a first pass."""
+
+    rows: Array  # (m, d)
+    weights: Array | None  # (m,)
+    complete: bool  # whether it is all rows
+    record: PassRecord  # of the first pass
+
+    @property
+    def block(self) -> Block:
+        return Block(self.rows, self.weights)
+
+
+@dataclass(frozen=True)
+class KeptStart(Record):
+    """Where one start stands."""
+
+    progress: Any
+    reseeds: int  # how often components were moved
+    state: str  # JSON of the generator's state after the start was made
+
+    @property
+    def chance(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.state)
+        return found
+
+
+class Checkpoint:
+    """What a fit keeps of itself. Made by `open`."""
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._url = str(place.path) if isinstance(place, LocalPlace) else _remote(place).url
+
+    @classmethod
+    def open(cls, url: URL, wanted: Facts) -> Checkpoint:
+        """The checkpoint at a place, made if there is none.
+
+        Parameters
+        ----------
+        url : str or path
+            Of a folder, local or of any file system that fsspec opens.
+        wanted : mapping
+            The specification of the fit, see `engine.specification`.
+
+        Raises
+        ------
+        ArchiveError
+            If the folder holds something else, the checkpoint of another fit or of a newer
+            dask_em, or cannot be written.
+        """
+        made = cls(parse_place(url))
+        with made._place.explain("used as a checkpoint", ROOM):
+            if made._is_there():
+                made._check(wanted)
+            made._mark(wanted)  # also where it is there: a folder that cannot be written is found
+            made._clear()
+        return made
+
+    def sample(self) -> KeptSample | None:
+        """The sample of the first pass, if there was one."""
+        found = self._loaded("sample")
+        assert found is None or isinstance(found, KeptSample)
+        return found
+
+    def keep_sample(self, sample: Block, complete: bool, record: PassRecord) -> None:
+        kept = KeptSample(sample.values, sample.weights, complete, record)
+        self._save("sample", kept)
+
+    def start(self, number: int) -> KeptStart | None:
+        """Where a start stands, if it had begun."""
+        for name in reversed(self._passes(number)):
+            found = self._loaded(name)
+            if found is not None:
+                assert isinstance(found, Packed)
+                return _unpacked(found)
+        return None
+
+    def keep(self, number: int, progress: Any, reseeds: int, chance: Mapping[str, Any]) -> Record:
+        """Write where a start stands; return its progress as it will be read."""
+        state = json.dumps(chance, default=_listed)
+        packed = Packed.of(KeptStart(progress, reseeds, state))
+        name = f"start-{number}-pass-{progress.n_passes:06d}"
+        self._save(name, packed)
+        with suppress(OSError):  # what is old does no harm
+            for old in self._passes(number):
+                if old != name:
+                    self._remove(old)
+        found: Record = _unpacked(packed).progress
+        return found
+
+    def _is_there(self) -> bool:
+        """Whether the place is a checkpoint; it is not, where nothing is."""
+        files, path = self._files()
+        if not files.exists(path):
+            return False
+        if not files.isdir(path):
+            raise ArchiveError(f"{self._place} is a file, not a checkpoint; {ANEW}")
+        names = self._names()
+        others = [name for name in names if not name.startswith(".")]
+        if MARK not in names and others:
+            raise ArchiveError(
+                f"{self._place} is not a checkpoint, it holds {', '.join(others[:3])}"
+                f"{' and more' if len(others) > 3 else ''}; {ANEW}, or an empty folder"
+            )
+        return MARK in names
+
+    def _check(self, wanted: Facts) -> None:
+        files, path = self._files()
+        mark = json.loads(files.cat_file(f"{path}/{MARK}"))
+        version = mark["version"] if mark.get("format") == FORMAT else None
+        if not isinstance(version, list):
+            raise ArchiveError(f"{self._place} is not a checkpoint; {ANEW}")
+        if version > _version():
+            raise ArchiveError(
+                f"the checkpoint {self._place} was written by a newer dask_em, in version "
+                f"{_dotted(version)}, and this one reads up to {_dotted(_version())}; upgrade "
+                f"dask_em, or {ANEW}"
+            )
+        found = differences(mark["specification"], wanted, "there", "here")
+        if found:
+            raise ArchiveError(
+                f"the checkpoint {self._place} is that of another fit: {found}; go on with the "
+                f"same rows and options, or {ANEW}"
+            )
+
+    def _mark(self, wanted: Facts) -> None:
+        mark = {"format": FORMAT, "version": _version(), "specification": wanted}
+        data = json.dumps(mark, indent=1).encode()
+        if not isinstance(self._place, LocalPlace):
+            files, path = self._files()
+            files.pipe_file(f"{path}/{MARK}", data)  # whole or not there, on object stores
+            return
+        folder = self._place.path
+        folder.mkdir(parents=True, exist_ok=True)
+        _write_whole(folder / MARK, data)
+
+    def _clear(self) -> None:
+        """Remove what a killed process left unfinished."""
+        for name in self._names():
+            if re.fullmatch(r"\.(checkpoint|sample|start-\d+-pass-\d+)\..*\.tmp", name):
+                self._remove(name)
+
+    def _loaded(self, name: str) -> Record | None:
+        if name not in self._names():
+            return None
+        url = self._inside(name)
+        if not isinstance(self._place, LocalPlace) and not _is_whole(url):
+            return None
+        return archive.load(url).record
+
+    def _save(self, name: str, record: Record) -> None:
+        if name in self._names():
+            self._remove(name)  # nobody could go on with it, or it would have been read
+        archive.save(self._inside(name), record)
+
+    def _passes(self, number: int) -> list[str]:
+        """What is kept of a start, oldest first."""
+        return sorted(name for name in self._names() if name.startswith(f"start-{number}-pass-"))
+
+    def _names(self) -> list[str]:
+        files, path = self._files()
+        found = files.ls(path, detail=False)
+        return [str(entry).rstrip("/").rpartition("/")[2] for entry in found]
+
+    def _remove(self, name: str) -> None:
+        files, path = self._files()
+        files.rm(f"{path}/{name}", recursive=True)
+
+    def _inside(self, name: str) -> str:
+        return f"{self._url}/{name}"
+
+    def _files(self) -> tuple[Any, str]:
+        files, path = fsspec.url_to_fs(self._url)
+        files.invalidate_cache()
+        return files, str(path).rstrip("/")
+
+
+def _is_whole(url: str) -> bool:
+    """Whether a record was written to its end: where nothing is renamed, it may have been killed.
+
+    Raises
+    ------
+    ArchiveError
+        If that cannot be told.
+    """
+    try:
+        archive.inspect(url)
+    except ArchiveError as error:
+        if error.__cause__ is None or isinstance(error.__cause__, FileNotFoundError):
+            return False
+        raise
+    return True
+
+
+def _unpacked(packed: Packed) -> KeptStart:
+    found = packed.unpacked()
+    assert isinstance(found, KeptStart)
+    return found
+
+
+def _version() -> list[int]:
+    return [VERSION, archive.FORMAT_VERSION]
+
+
+def _dotted(version: list[int]) -> str:
+    return ".".join(map(str, version))
+
+
+def _remote(place: Place) -> RemotePlace:
+    assert isinstance(place, RemotePlace)
+    return place
+
+
+def _listed(value: Any) -> Any:
+    return value.tolist()
+
+
+def _write_whole(path: Path, data: bytes) -> None:
+    """Write a file that takes its place as a whole."""
+    handle, made = mkstemp(dir=path.parent, prefix=".checkpoint.", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(made, path)
+    finally:
+        with suppress(FileNotFoundError):
+            os.remove(made)

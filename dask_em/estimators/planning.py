@@ -1,0 +1,261 @@
+"""`plan` for data of any kind: what a fit will cost, before it is made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from dask_em.core.block import Missing
+from dask_em.core.geometry import SupportsGeometry
+from dask_em.core.model import Model
+from dask_em.core.records import Parameters
+from dask_em.engine.cache import Cache
+from dask_em.engine.plan import Plan
+from dask_em.engine.probe import Measured, Unmeasured, n_workers
+from dask_em.engine.probe import probe as measure
+from dask_em.engine.promise import Promise, expected_passes
+from dask_em.engine.room import parse_cache
+from dask_em.engine.runner import LocalRunner, Runner, choose_runner
+from dask_em.engine.sample import Sampling, surrogate_size
+from dask_em.engine.source import Schema, Source
+from dask_em.engine.stream import Reading
+from dask_em.errors import InputError
+from dask_em.estimators.gaussian_mixture import GaussianMixture
+from dask_em.estimators.given import checked_start
+from dask_em.models.covariance import STRUCTURES
+from dask_em.models.gaussian import Gaussian
+from dask_em.models.mixture import Mixture
+from dask_em.models.seeding import MOST_ROWS, STARTS
+from dask_em.sources.registry import open_source
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+__all__ = ["plan", "sample_bytes"]
+
+#: samples that meet where surveys are merged: the parts as they came, and as they are sent on
+SURVEYS = 3
+#: copies of statistics and parameters: of a task, and where eight tasks' sums are merged
+SUMS_OF_A_TASK, SUMS_OF_A_MERGE = 4, 10
+#: copies of the sample where the fit is called: as it came, and in order
+SAMPLES = 2
+#: copies in float64 of the rows on which centres are sought: one for each set of coordinates,
+#: and what scikit-learn makes of it (measured: 5)
+STARTS_COPIES = 6
+#: position, hash and weight of a row of the sample, bytes
+BESIDE_A_ROW = 24
+
+
+def plan(
+    data: Any,
+    model: Model[Any, Any] | GaussianMixture,
+    *,
+    client: Client | None = None,
+    weights: Any = None,
+    features: Sequence[str] | None = None,
+    sample_dims: Sequence[str] | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+    missing: str | None = None,
+    on_bad_chunk: str | None = None,
+    algorithm: str | None = None,
+    cache: str | int = "off",
+    probe: bool = True,
+) -> Promise:
+    """What a fit of a model to data will read, hold and take.
+
+    Parameters
+    ----------
+    data : array, dask array, path, URL, Zarr array or group, or Source
+        The rows; features along the last axis.
+    model : Model or GaussianMixture
+        What would be fitted.
+    client : distributed.Client, optional
+        The cluster of the fit; by default the current one, otherwise this process.
+    weights, features, sample_dims, storage_options
+        How the data are opened, see `open_source`; `weights` is its ``sample_weight``.
+    missing : {"error", "drop"}, optional
+        Whether rows with NaN are refused or left out; by default as the estimator says, or
+        "error".
+    on_bad_chunk : {"raise", "skip"}, optional
+        Whether a chunk that cannot be read ends the work; by default likewise, or "raise".
+    algorithm : {"auto", "accelerated", "em"}, optional
+        As the fit is given it; by default as the estimator says, or "auto".
+    cache : {"off", "auto"} or int
+        As the fit is given it.
+    probe : bool
+        Whether a few chunks are read and computed, about a second, to tell the time of a pass.
+        Chunks that the operating system still holds in its memory are read faster than others.
+
+    Raises
+    ------
+    PlanError
+        If the work cannot fit into a worker's memory, with what would make it fit.
+    DaskEmError
+        As the fit would raise it.
+    """
+    source = open_source(
+        data,
+        sample_weight=weights,
+        features=features,
+        sample_dims=sample_dims,
+        storage_options=storage_options,
+    )
+    asked = _Asked.of(model, source.schema.n_features)
+    reading = Reading(
+        source.schema, Missing(missing or asked.missing), on_bad_chunk or asked.on_bad_chunk
+    )
+    runner = choose_runner(source, client)
+    made = Plan.make(source, runner.resources)
+    method = _method(algorithm or asked.algorithm, asked.model, source)
+    kept = parse_cache(cache, made, runner.resources, isinstance(runner, LocalRunner))
+    found: Measured | Unmeasured = Unmeasured("no probe was wanted")
+    if probe:
+        found = measure(asked.model, source, made, runner, reading, asked.start)
+    sampling = _sampling(method, asked, reading)
+    beside = _Beside.of(sampling, source.schema, found, runner, kept)
+    made.check_also(beside.worker, beside.words, runner.resources, source.schema)
+    promise = _promise(
+        source.schema,
+        made,
+        runner,
+        beside,
+        algorithm=method,
+        n_passes=expected_passes(method, asked.max_iter),
+    )
+    if isinstance(found, Unmeasured):
+        return replace(promise, unmeasured=found.reason)
+    return _timed(promise, found, made)
+
+
+def _promise(
+    schema: Schema, made: Plan, runner: Runner, beside: _Beside, **expected: Any
+) -> Promise:
+    resources = runner.resources
+    return Promise(
+        describe=schema.describe,
+        n_rows=schema.n_rows,
+        n_features=schema.n_features,
+        n_chunks=schema.n_chunks,
+        chunk_bytes=schema.chunk_bytes,
+        n_partitions=made.n_leaves,
+        n_tasks=made.n_tasks,
+        nbytes=made.nbytes,
+        stored_bytes=schema.stored_bytes,
+        n_workers=n_workers(runner),
+        n_threads=resources.n_threads,
+        threads_used=min(resources.n_threads, made.n_tasks),
+        worker_memory=resources.worker_memory,
+        task_bytes=made.task_bytes,
+        worker_bytes=made.worker_bytes + beside.worker + beside.pinned,
+        client_bytes=beside.client,
+        cached_bytes=min(n_workers(runner) * beside.pinned, made.nbytes or 0),
+        **expected,
+    )
+
+
+def _timed(promise: Promise, measured: Measured, made: Plan) -> Promise:
+    """The promise with the seconds of a pass."""
+    nbytes = promise.nbytes
+    if nbytes is None:  # chunks of unknown length are probed one by one, and each is one block
+        nbytes = promise.n_chunks * measured.nbytes // len(measured.blocks)
+    later = nbytes - promise.cached_bytes
+    computing = measured.compute_rate * promise.cached_bytes / promise.threads_used
+    return replace(
+        promise,
+        seconds=measured.pass_seconds(made, nbytes),
+        later_seconds=measured.pass_seconds(made, later) + computing,
+        read_seconds=measured.read_rate * nbytes,
+        compute_seconds=measured.compute_rate * nbytes,
+        probed_bytes=measured.nbytes,
+    )
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What an estimator, or a bare model, says of its fit."""
+
+    model: Model[Any, Any]
+    start: Parameters | None = None
+    missing: str = "error"
+    on_bad_chunk: str = "raise"
+    max_iter: int | None = None
+    algorithm: str = "auto"
+    init_sample: int | None = None
+
+    @classmethod
+    def of(cls, model: Any, d: int) -> _Asked:
+        if isinstance(model, Model):
+            return cls(model)
+        if not isinstance(model, GaussianMixture):
+            raise InputError(
+                f"model is a {type(model).__name__}; give a dask_em Model or a GaussianMixture"
+            )
+        model._validate_params()
+        start, given = checked_start(model, STARTS[model.init_params], d)
+        emission = Gaussian(STRUCTURES[model.covariance_type], model.reg_covar)
+        mixture = Mixture(emission, model.n_components, given)
+        return cls(
+            mixture, start, model.missing, model.on_bad_chunk, model.max_iter,
+            model.algorithm, model.init_sample,
+        )  # fmt: skip
+
+
+def _method(algorithm: str, model: Model[Any, Any], source: Source) -> str:
+    """By what the passes of the fit are made."""
+    if algorithm == "auto":
+        algorithm = "em" if source.local else "accelerated"
+    if algorithm == "accelerated" and not isinstance(model, SupportsGeometry):
+        return "extrapolated"
+    return algorithm
+
+
+@dataclass(frozen=True)
+class _Beside:
+    """Bytes beside those of the tasks' blocks."""
+
+    worker: int  # where most comes together on a worker
+    words: str  # what that is
+    pinned: int  # in the cache of a worker
+    client: int
+
+    @classmethod
+    def of(
+        cls,
+        sampling: Sampling,
+        schema: Schema,
+        found: Measured | Unmeasured,
+        runner: Runner,
+        cache: Cache | None,
+    ) -> _Beside:
+        sample = sample_bytes(sampling, schema)
+        values = 0 if isinstance(found, Unmeasured) else found.model_bytes
+        threads = runner.resources.threads_per_worker
+        sums = (SUMS_OF_A_TASK * threads + SUMS_OF_A_MERGE) * values
+        return cls(
+            max(sums, SURVEYS * sample),
+            "the model's sums" if sums > SURVEYS * sample else "the row sample, as it is merged,",
+            0 if cache is None else cache.nbytes,
+            SAMPLES * sample + _start_bytes(sampling, schema) + SUMS_OF_A_TASK * values,
+        )
+
+
+def _sampling(method: str, asked: _Asked, reading: Reading) -> Sampling:
+    """The sample of the fit: one that stands for all rows grows with the model."""
+    schema, size = reading.schema, asked.init_sample
+    if method == "accelerated" and size is None:
+        size = surrogate_size(schema, asked.model.n_parameters(schema.n_features) or 1)
+    return Sampling.of(schema, reading, size)
+
+
+def _start_bytes(sampling: Sampling, schema: Schema) -> int:
+    rows = min(sampling.size, MOST_ROWS, schema.n_rows or MOST_ROWS)
+    # the whole sample in float64, for what is computed in memory, and the centres' rows
+    whole = min(sampling.size, schema.n_rows or sampling.size)
+    return 8 * schema.n_features * (whole + STARTS_COPIES * rows)
+
+
+def sample_bytes(sampling: Sampling, schema: Schema) -> int:
+    """Bytes of the row sample: its values, and what each row has beside them."""
+    rows = sampling.size if schema.n_rows is None else min(sampling.size, schema.n_rows)
+    return rows * (schema.n_features * schema.dtype.itemsize + BESIDE_A_ROW)

@@ -1,0 +1,142 @@
+"""Accelerated fits: few passes, the same optimum, and what happens where no sample helps."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dask_em import Block, Gaussian, InputError, Mixture, Outcome, Stopping, open_source
+from dask_em.core.model import Model
+from dask_em.engine.fit import fit
+from dask_em.models.covariance import STRUCTURES
+from dask_em.models.seeding import KMeans
+from tests.engine.sources import MadeSource
+
+MIXTURE = Mixture(Gaussian(), 3, KMeans())
+
+
+def overlapping(n: int = 40_000) -> np.ndarray:
+    """Components that plain EM takes hundreds of passes to tell apart."""
+    rng = np.random.default_rng(7)
+    which = rng.integers(3, size=n)
+    means, spreads = 1.2 * rng.normal(size=(3, 2)), rng.uniform(0.6, 1.4, size=(3, 2))
+    return means[which] + spreads[which] * rng.normal(size=(n, 2))
+
+
+@pytest.fixture(scope="module")
+def source() -> MadeSource:
+    return MadeSource(overlapping(), 3000)
+
+
+def accelerated(source, model=MIXTURE, **options):
+    options = {"init_sample": 20_000, "rng": np.random.default_rng(0), **options}
+    return fit(model, source, algorithm="accelerated", **options)
+
+
+def test_few_passes_reach_what_em_needs_hundreds_for(source):
+    few = accelerated(source)
+    assert few.outcome is Outcome.CONVERGED
+    assert len(few.objectives) <= 8
+    many = fit(MIXTURE, source, algorithm="em", start=few.parameters, stopping=Stopping(1e-9, 3000))
+    assert many.objective - few.objective < 1e-5
+    plain = fit(MIXTURE, source, algorithm="em", rng=np.random.default_rng(0))
+    assert few.objective > plain.objective
+
+
+def test_the_history_tells_what_was_tried(source):
+    history = accelerated(source).history
+    assert [record.kind for record in history] == ["first"] + ["em"] * (len(history) - 1)
+    assert history[1].step == "start"
+    assert {record.step for record in history[2:]} <= {
+        "corrected", "extrapolated", "stretched", "em", "fallback", "rejected"
+    }  # fmt: skip
+    assert history[-1].gap < 1e-6
+    assert all(record.gap > 1e-6 for record in history[1:-1] if record.gap is not None)
+    assert all(record.nbytes == source.schema.nbytes for record in history)
+
+
+def test_the_objective_never_descends(source):
+    objectives = accelerated(source, stopping=Stopping(0, 12)).objectives
+    assert (np.diff(objectives) > -1e-10).all()
+
+
+@pytest.mark.parametrize("structure", STRUCTURES.values(), ids=STRUCTURES)
+def test_every_structure_ends_where_em_ends(source, structure):
+    model = Mixture(Gaussian(structure), 2, KMeans())
+    few = accelerated(source, model, stopping=Stopping(1e-3, 100, tol_gap=1e-9))
+    assert few.outcome is Outcome.CONVERGED
+    on = fit(model, source, algorithm="em", start=few.parameters, stopping=Stopping(1e-12, 500))
+    np.testing.assert_allclose(
+        on.parameters.components.means, few.parameters.components.means, atol=2e-3
+    )
+    assert on.objective - few.objective < 1e-7
+
+
+def test_float32_rows(source):
+    rows = source.rows.astype(np.float32)
+    few = accelerated(MadeSource(rows, 3000))
+    exact = accelerated(source)
+    assert few.outcome is Outcome.CONVERGED
+    assert few.objective == pytest.approx(exact.objective, abs=2e-6)
+
+
+def test_weights_are_repetitions(source):
+    rows = source.rows[:8000]
+    weights = np.random.default_rng(1).integers(1, 4, size=len(rows)).astype(float)
+    start = MIXTURE.initialize(Block(rows), np.random.default_rng(0))
+    options = {"start": start, "init_sample": 50_000, "stopping": Stopping(0, 30, 1e-10)}
+    weighed = accelerated(open_source(rows, sample_weight=weights), **options)
+    repeated = accelerated(MadeSource(np.repeat(rows, weights.astype(int), axis=0), 900), **options)
+    assert weighed.objective == pytest.approx(repeated.objective, abs=1e-9)
+
+
+def test_a_sample_that_is_too_small_says_so_and_em_goes_on(source):
+    with pytest.warns(UserWarning, match=r"100 rows for 17 free parameters.*init_sample=170"):
+        found = accelerated(source, init_sample=100, stopping=Stopping(1e-3, 5))
+    assert [record.kind for record in found.history].count("first") == 1
+    assert {record.step for record in found.history[1:]} <= {"start", "em", "extrapolated"}
+
+
+class Bare(Model):
+    """The mixture without what makes it special."""
+
+    def initialize(self, sample, rng):
+        return MIXTURE.initialize(sample, rng)
+
+    def expect(self, block, parameters):
+        return MIXTURE.expect(block, parameters)
+
+    def maximize(self, statistics):
+        return MIXTURE.maximize(statistics)
+
+
+def test_models_without_a_geometry_extrapolate(source):
+    few = accelerated(source, Bare(), stopping=Stopping(0, 60))
+    plain = fit(
+        MIXTURE, source, algorithm="em", rng=np.random.default_rng(0), stopping=Stopping(0, 60)
+    )
+    assert "extrapolated" in {record.step for record in few.history}
+    assert (np.diff(few.objectives) > -1e-10).all()
+    assert few.objective > plain.objective
+
+
+def test_auto_is_em_only_where_the_rows_are_here(source):
+    stopping = Stopping(1e-3, 3)
+    steps = [record.step for record in fit(MIXTURE, source, stopping=stopping).history]
+    assert "em" not in steps
+    with pytest.raises(InputError, match=r"algorithm='fast'.*accelerated"):
+        fit(MIXTURE, source, algorithm="fast")
+
+
+def test_the_gap_ends_plain_em_too(source):
+    loose = fit(MIXTURE, source, algorithm="em", rng=np.random.default_rng(0))
+    tight = fit(
+        MIXTURE,
+        source,
+        algorithm="em",
+        rng=np.random.default_rng(0),
+        stopping=Stopping(1e-3, 5000, tol_gap=1e-5),
+    )
+    assert tight.outcome is Outcome.CONVERGED
+    assert tight.history[-1].gap < 1e-5
+    assert len(tight.objectives) > len(loose.objectives)

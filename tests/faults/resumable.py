@@ -1,0 +1,137 @@
+"""A fit that is to be killed: a script, so that it has processes of its own.
+
+``python -m tests.faults.resumable FOLDER ALGORITHM WHERE`` prints a hash of what the fit gives.
+WHERE is ``here``; ``cluster``, with workers in processes of their own; or ``slow-cluster``, which
+also takes long to write.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dask_em import Gaussian, Mixture, Stopping, place
+from dask_em.engine.fit import fit
+from dask_em.models.seeding import KMeans
+from tests.engine.sources import MadeSource, clusters
+
+PASSES = 6
+ROWS = clusters(1600, 4)
+#: what changes a file system; of "open" only that for writing
+CHANGES = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir"}
+
+
+def fitted_bits(
+    checkpoint: Path | None, algorithm: str, client: Any = None, seconds: float = 0.0
+) -> str:
+    """The hash of the parameters and of the objectives of all passes."""
+    fitted = fit(
+        Mixture(Gaussian(), 4, KMeans()),
+        MadeSource(ROWS, 100, seconds=seconds),
+        client=client,
+        rng=np.random.default_rng(0),
+        stopping=Stopping(0, PASSES),
+        algorithm=algorithm,
+        checkpoint=checkpoint,
+    )
+    assert [record.iteration for record in fitted.history[1:]] == list(range(PASSES))
+    components = fitted.parameters.components
+    found = hashlib.sha1(np.array(fitted.objectives).tobytes())
+    for array in (fitted.parameters.weights, components.means, components.covariances):
+        found.update(array.tobytes())
+    return found.hexdigest()
+
+
+def changes(folder: Path, algorithm: str, last: int | None) -> int:
+    """Fit in a process that is killed before a change of the file system; how many it made."""
+    said, say = os.pipe()
+    pid = os.fork()
+    if pid:
+        os.close(say)
+        with os.fdopen(said) as file:
+            text = file.read()
+        _, status = os.waitpid(pid, 0)
+        assert os.WIFSIGNALED(status) == (last is not None)
+        return 0 if last is not None else int(text)
+    os.setpgid(0, 0)
+    made = 0
+
+    def watched(event: str, arguments: tuple[Any, ...]) -> None:
+        nonlocal made
+        if event not in CHANGES or not made_here(event, arguments):
+            return
+        made += 1
+        if made == last:
+            os.killpg(0, signal.SIGKILL)
+
+    def made_here(event: str, arguments: tuple[Any, ...]) -> bool:
+        if event == "open":
+            return bool(arguments[2] & (os.O_WRONLY | os.O_RDWR)) and str(folder) in str(
+                arguments[0]
+            )
+        return True
+
+    sys.addaudithook(watched)
+    fitted_bits(folder, algorithm)
+    os.write(say, str(made).encode())
+    os._exit(0)
+
+
+def killed_anywhere(folder: Path, algorithm: str, times: int) -> None:
+    """Kill a fit at random moments of its writing, and have each go on."""
+    chance = random.Random(time.time_ns())
+    expected = fitted_bits_in_fork(None, algorithm)
+    n = changes(folder / "whole", algorithm, None)
+    for moment in sorted(chance.sample(range(1, n + 1), times)):
+        checkpoint = folder / f"killed-{moment}"
+        changes(checkpoint, algorithm, moment)
+        found = fitted_bits_in_fork(checkpoint, algorithm)
+        assert found == expected, f"other bits after change {moment} of {n}"
+        assert not list(checkpoint.glob(".*.tmp")), f"change {moment} of {n} left something behind"
+    print(f"{times} of {n} moments")
+
+
+def fitted_bits_in_fork(checkpoint: Path | None, algorithm: str) -> str:
+    """As `fitted_bits`; this process starts no threads, so that it can fork again."""
+    said, say = os.pipe()
+    pid = os.fork()
+    if not pid:
+        os.write(say, fitted_bits(checkpoint, algorithm).encode())
+        os._exit(0)
+    os.close(say)
+    with os.fdopen(said) as file:
+        found = file.read()
+    os.waitpid(pid, 0)
+    assert found, "the fit failed"
+    return found
+
+
+def main(folder: str, algorithm: str, where: str) -> None:
+    if where == "here":
+        killed_anywhere(Path(folder), algorithm, 20)
+        return
+    from distributed import Client, LocalCluster
+
+    if where == "slow-cluster":
+        flush = place._flush_entry
+
+        def slowly(path: Path) -> None:
+            time.sleep(0.1)
+            flush(path)
+
+        place._flush_entry = slowly
+    options: Any = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": "127.0.0.1:0"}
+    with LocalCluster(host="127.0.0.1", **options) as cluster, Client(cluster) as client:
+        print(fitted_bits(Path(folder), algorithm, client, seconds=0.02), flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
