@@ -30,6 +30,8 @@ def extrapolated(points: Sequence[Array], images: Sequence[Array]) -> Array | No
     residuals = [image - point for point, image in zip(points, images, strict=True)]
     if len(residuals) < 2:
         return None
+    if not all(np.isfinite(residual).all() for residual in residuals):
+        return None
     bends = np.stack([residual - residuals[-1] for residual in residuals[:-1]], axis=1)
     moves = np.stack([image - images[-1] for image in images[:-1]], axis=1)
     lengths = np.linalg.norm(bends, axis=0)

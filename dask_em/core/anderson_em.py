@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
 
-from dask_em.core.algorithm import Algorithm, Candidate, Proposal, remaining
+from dask_em.core.algorithm import Algorithm, Candidate, Proposal
 from dask_em.core.anderson import extrapolated
 from dask_em.core.em import Iterate
 from dask_em.core.model import Maximizes
@@ -24,12 +25,10 @@ MEMORY = 10
 
 @dataclass(frozen=True)
 class Steps(Record):
-    """The last EM steps, and what the last of them gained."""
+    """The last EM steps."""
 
     points: tuple[Any, ...] = ()
     images: tuple[Any, ...] = ()
-    objective: float | None = None
-    gain: float | None = None
 
 
 @dataclass(frozen=True)
@@ -41,6 +40,7 @@ class AndersonEM(Algorithm[P, S]):
     """
 
     model: Maximizes[P, S]
+    is_usable: Callable[[P], bool] = lambda _: True
 
     def begin(self) -> Record:
         return Steps()
@@ -52,22 +52,17 @@ class AndersonEM(Algorithm[P, S]):
         images = (*memory.images, step)[-MEMORY - 1 :]
         candidates = [Candidate("em", step, sure=True)]
         further = _extrapolated(points, images)
-        if further is not None:
+        if further is not None and self.is_usable(further):
             candidates.append(Candidate("extrapolated", further))
-        gain = None if memory.objective is None else iterate.objective - memory.objective
-        kept = Steps(points, images, iterate.objective, gain)
-        return Proposal(tuple(candidates), kept, remaining(memory.gain, gain))
-
-    def rejected(self, memory: Record) -> Record:
-        assert isinstance(memory, Steps)
-        return replace(memory, points=(), images=())
+        # steps of two kinds make no geometric series of gains that would tell what is left
+        return Proposal(tuple(candidates), Steps(points, images))
 
 
 def _extrapolated(points: tuple[P, ...], images: tuple[P, ...]) -> P | None:
     tree, like = images[-1].flatten()
     shapes = {name: array.shape for name, array in like.items() if array.dtype.kind == "f"}
     every = [one.flatten()[1] for one in (*points, *images)]
-    if any({name: one[name].shape for name in shapes} != shapes for one in every):
+    if any({name: one[name].shape for name in shapes if name in one} != shapes for one in every):
         return None
     vectors = [np.concatenate([one[name].ravel() for name in shapes]) for one in every]
     half = len(points)

@@ -66,6 +66,7 @@ class Climbed(Generic[P]):
     gain: float  # nats per unit of mass
     evaluations: int
     inside: bool  # whether corrected statistics stayed those of some parameters
+    finished: bool = False  # whether it ended at a top, not at a limit
 
 
 def climb(surrogate: Surrogate[P, S], start: P, effort: Effort) -> Climbed[P]:
@@ -84,6 +85,7 @@ class _Climb(Generic[P, S]):
     def __init__(self, surrogate: Surrogate[P, S], effort: Effort) -> None:
         self.surrogate, self.effort = surrogate, effort
         self.evaluations = 0
+        self.finished = False
 
     def run(self, start: P) -> Climbed[P]:
         first = self._at(start)
@@ -92,7 +94,8 @@ class _Climb(Generic[P, S]):
         point, inside = self._accelerated(first)
         if inside:
             point, inside = self._newton(point, first.value)
-        return Climbed(point.parameters, point.value - first.value, self.evaluations, inside)
+        gain = point.value - first.value
+        return Climbed(point.parameters, gain, self.evaluations, inside, inside and self.finished)
 
     def _at(self, parameters: P) -> Point[P, S] | None:
         self.evaluations += 1
@@ -121,35 +124,53 @@ class _Climb(Generic[P, S]):
     def _extrapolated(self, pairs: list[tuple[P, P]]) -> P | None:
         if len(pairs) < 2:
             return None
-        chart = self.surrogate.geometry.chart(pairs[-1][0])
-        points = [chart.vector(point) for point, _ in pairs]
-        vector = extrapolated(points, [chart.vector(image) for _, image in pairs])
+        chart = self._chart(pairs[-1][0])
+        if chart is None:
+            return None
+        try:
+            points = [chart.vector(point) for point, _ in pairs]
+            vector = extrapolated(points, [chart.vector(image) for _, image in pairs])
+        except DegenerateError:
+            return None
         return None if vector is None else _parameters(chart, vector)
+
+    def _slope(self, point: Point[P, S]) -> tuple[Chart[P, S], Array] | None:
+        """Coordinates around a point, and the slope there."""
+        chart = self._chart(point.parameters)
+        slope = None if chart is None else self.surrogate.slope(point, chart)
+        return None if chart is None or slope is None else (chart, slope)
+
+    def _chart(self, parameters: P) -> Chart[P, S] | None:
+        try:
+            return self.surrogate.geometry.chart(parameters)
+        except DegenerateError:
+            return None
 
     def _newton(self, point: Point[P, S], begin: float) -> tuple[Point[P, S], bool]:
         radius, failures = FIRST_RADIUS, 0
         while self.evaluations < self.effort.evaluations:
-            chart = self.surrogate.geometry.chart(point.parameters)
-            slope = self.surrogate.slope(point, chart)
-            if slope is None or np.linalg.norm(slope) < 1e-11:
+            uphill = self._slope(point)
+            if uphill is None:
+                break
+            chart, slope = uphill
+            if np.linalg.norm(slope) < 1e-11:
+                self.finished = True
                 break
             step = self._step(chart, slope, radius)
             there = _parameters(chart, step.vector)
             found = None if there is None else self._inside(there)
             gain = -np.inf if found is None else found.value - point.value
-            negligible = step.promised < 1e-12 and gain > -ROUNDING
-            if found is not None and (gain > 0.02 * step.promised or negligible):
+            if found is not None and _as_promised(gain, step.promised):
                 point, failures = found, 0
-                if step.bounded and gain > 0.5 * step.promised:
-                    radius = min(3 * radius, LARGEST_RADIUS)
-                elif gain < 0.2 * step.promised:
-                    radius *= 0.5
+                radius = _resized(radius, step, gain)
                 least = max(self.effort.relative * (point.value - begin), self.effort.tolerance)
                 if not step.bounded and step.promised < least:
+                    self.finished = True
                     break
                 continue
             radius, failures = 0.25 * min(radius, float(np.linalg.norm(step.vector))), failures + 1
             if radius < SMALLEST_RADIUS or step.promised < 1e-15:
+                self.finished = step.promised < 1e-10
                 break
             if failures == 2:  # where the quadratic model is poor, EM still climbs
                 failures = 0
@@ -206,6 +227,16 @@ def _parameters(chart: Chart[P, S], vector: Array) -> P | None:
         return chart.parameters(vector)
     except DegenerateError:
         return None
+
+
+def _resized(radius: float, step: _NewtonStep, gain: float) -> float:
+    if step.bounded and gain > 0.5 * step.promised:
+        return min(3 * radius, LARGEST_RADIUS)
+    return 0.5 * radius if gain < 0.2 * step.promised else radius
+
+
+def _as_promised(gain: float, promised: float) -> bool:
+    return gain > 0.02 * promised or (promised < 1e-12 and gain > -ROUNDING)
 
 
 def _to_edge(vector: Array, direction: Array, radius: float) -> float:

@@ -7,7 +7,7 @@ error of the sample's curvature, however much the components overlap.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from math import isfinite
@@ -81,6 +81,9 @@ class CorrectedEM(Algorithm[P, S]):
     sample : Rows
     model : Maximizes
         Its M-step is what there is to fall back on.
+    is_useless : callable
+        Whether the model repaired components of parameters that no climb would mend: equal ones
+        are a saddle, and empty ones its edge.
     effort : Effort
         Of each climb.
     """
@@ -88,6 +91,7 @@ class CorrectedEM(Algorithm[P, S]):
     geometry: Geometry[P, S]
     sample: Rows[P, S]
     model: Maximizes[P, S]
+    is_useless: Callable[[P], bool] = lambda _: False
     effort: Effort = field(default_factory=Effort)
 
     def begin(self) -> Record:
@@ -97,19 +101,24 @@ class CorrectedEM(Algorithm[P, S]):
         assert isinstance(memory, Corrections)
         if memory.rejected:
             step = self._em(iterate, "fallback")
-            return Proposal((step,), replace(memory, rejected=False), memory.gain)
+            return Proposal((step,), replace(memory, rejected=False))
+        em = self._em(iterate, "em")
+        if self.is_useless(em.parameters):
+            return Proposal((em,), Corrections())
         found, damping = self._top(iterate, memory.damping)
         pairs = (*memory.pairs, Pair(iterate.parameters, found.parameters))[-MEMORY - 1 :]
         candidates = [Candidate("corrected", found.parameters)]
         candidates += self._further(iterate.parameters, pairs)
         if memory.gain is not None and found.gain > SLOW * memory.gain:
             candidates += self._stretched(iterate.parameters, found.parameters)
-        candidates = [one for one in candidates if self._usable(one.parameters)]
+        candidates = [one for one in candidates if _usable(self.sample, one.parameters)]
         if damping or not found.gain > 0 or not candidates:
-            candidates.append(self._em(iterate, "em"))
+            candidates.append(em)
         left = damping / 3 if damping > 0.05 else 0.0
         gain = max(found.gain, 0.0)
-        return Proposal(tuple(candidates), Corrections(pairs, gain, left), gain)
+        # what a damped or an unfinished climb promises is a bound from below
+        gap = gain if found.finished and not damping else None
+        return Proposal(tuple(candidates), Corrections(pairs, gain, left), gap)
 
     def gained(self, candidate: Iterate[P, S], iterate: Iterate[P, S]) -> float:
         # an M-step that regularizes maximizes a little else than the likelihood; what it can only
@@ -128,13 +137,6 @@ class CorrectedEM(Algorithm[P, S]):
     def _em(self, iterate: Iterate[P, S], step: str) -> Candidate[P]:
         return Candidate(step, self.model.maximize(iterate.statistics), sure=True)
 
-    def _usable(self, parameters: P) -> bool:
-        """Whether a pass could evaluate parameters: on the edge of the domain it could not."""
-        try:
-            return isfinite(self.sample.first(1).expect(parameters).log_likelihood)
-        except DegenerateError:
-            return False
-
     def _top(self, iterate: Iterate[P, S], damping: float) -> tuple[Climbed[P], float]:
         """The top of the surrogate around an iterate, and how much it had to be damped."""
         surrogate = Surrogate.around(
@@ -142,7 +144,7 @@ class CorrectedEM(Algorithm[P, S]):
         )
         while True:
             found = climb(replace(surrogate, damping=damping), iterate.parameters, self.effort)
-            if found.inside or damping > LARGEST_DAMPING:
+            if found.inside or found.evaluations <= 1 or damping > LARGEST_DAMPING:
                 return found, damping
             damping = max(FIRST_DAMPING, 3 * damping)
 
@@ -168,6 +170,14 @@ def _candidates(step: str, chart: Chart[P, S], vectors: Sequence[Array]) -> list
     return found
 
 
+def _usable(sample: Rows[P, S], parameters: P) -> bool:
+    """Whether a pass could evaluate parameters: on the edge of the domain it could not."""
+    try:
+        return isfinite(sample.first(1).expect(parameters).log_likelihood)
+    except DegenerateError:
+        return False
+
+
 def optimum(
     geometry: Geometry[P, S],
     sample: Rows[P, S],
@@ -188,7 +198,12 @@ def optimum(
     levels = [len(sample)]
     while levels[0] // GROWTH >= ROWS_PER_PARAMETER * n_free:
         levels.insert(0, levels[0] // GROWTH)
-    found = [Climbed(start, 0.0, 0, True) for start in starts]
+    found = [Climbed(start, 0.0, 0, True) for start in starts if _usable(sample, start)]
+    if not found:
+        raise DegenerateError(
+            f"none of {len(starts)} starts can be evaluated on the sample; use fewer components or "
+            "another start"
+        )
     for level, n_rows in enumerate(levels):
         rows = sample if n_rows == len(sample) else sample.first(n_rows)
         if level:
@@ -199,7 +214,8 @@ def optimum(
         share = 0.1 if n_rows < len(sample) else 0.01
         effort = Effort(1e-12, share * n_free / (2 * n_rows), 800, em_steps=15)
         found = [_climbed(geometry, rows, one.parameters, effort) for one in found]
-    return max(found, key=lambda one: _objective(sample, one))
+    usable = [one for one in found if _usable(sample, one.parameters)]
+    return max(usable or found, key=lambda one: _objective(sample, one))
 
 
 def _objective(rows: Rows[P, S], found: Climbed[P]) -> float:

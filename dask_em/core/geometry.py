@@ -22,7 +22,13 @@ class Chart(ABC, Generic[P, S]):
 
     @abstractmethod
     def vector(self, parameters: P) -> Array:
-        """(m,) coordinates of parameters."""
+        """(m,) coordinates of parameters.
+
+        Raises
+        ------
+        DegenerateError
+            If they have none.
+        """
 
     @abstractmethod
     def parameters(self, vector: Array) -> P:
@@ -54,7 +60,7 @@ class Geometry(ABC, Generic[P, S]):
 
     @abstractmethod
     def chart(self, reference: P) -> Chart[P, S]:
-        """Coordinates around a reference."""
+        """Coordinates around a reference. Raises DegenerateError where there are none."""
 
     @abstractmethod
     def complete(self, parameters: P, statistics: S) -> float:

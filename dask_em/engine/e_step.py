@@ -51,9 +51,9 @@ def _expect(piece: Piece, expectation: Expectation) -> Summed:
     begin = time.perf_counter()
     model, block = expectation.model, piece.block
     statistics = tuple(expect_each(model, block, expectation.candidates))
-    # the first candidate is the one that the algorithm trusts most
     first = statistics[0].log_likelihood
-    if not math.isfinite(first):
+    # candidates that were tried on the way may fail; all fail where the values are to blame
+    if not any(math.isfinite(one.log_likelihood) for one in statistics):
         raise DataError(
             f"the log-likelihood of {piece.name} is {first}: its values are too large to be "
             "squared, or not finite; rescale the features"

@@ -5,13 +5,14 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from math import isnan
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 
 from dask_em.core.algorithm import Algorithm, PlainEM
 from dask_em.core.anderson_em import AndersonEM
-from dask_em.core.block import Missing
+from dask_em.core.block import Block, Missing
 from dask_em.core.corrected import CorrectedEM, optimum
 from dask_em.core.em import Iterate
 from dask_em.core.em import fit as fit_block
@@ -194,6 +195,14 @@ def _accelerated(algorithm: str, source: Source) -> bool:
     return algorithm == "accelerated" or (algorithm == "auto" and not source.local)
 
 
+def _in_no_order(first: FirstPass) -> Block:
+    """The sample in an order of which every beginning is itself a sample."""
+    block = first.sample()
+    if not first.holds_every_row():
+        return block  # in the order of hashes
+    return block.take(np.random.default_rng(0).permutation(len(block)))
+
+
 def _geometry(model: Any) -> Geometry[Any, Any] | None:
     return model.geometry() if isinstance(model, SupportsGeometry) else None
 
@@ -237,7 +246,8 @@ class _Fit(Generic[P, S]):
         schema = self.passes.source.schema
         n_free = self.model.n_parameters(schema.n_features) or 1
         first = FirstPass(self.passes, size or surrogate_size(schema, n_free), self.checkpoint)
-        sample = SampleRows(self.model, first.sample(), LocalRunner().resources.n_threads)
+        block = _in_no_order(first)
+        sample = SampleRows(self.model, block, LocalRunner().resources.n_threads)
         if len(sample) < LEAST_ROWS * n_free and not first.holds_every_row():
             warnings.warn(
                 f"the sample has {len(sample):,} rows for {n_free:,} free parameters, fewer than "
@@ -250,11 +260,11 @@ class _Fit(Generic[P, S]):
         mending = Mending(self.model, first)
 
         def begin() -> P:
-            starts = [start] if start is not None else self._starts(first)
+            starts = [start] if start is not None else self._starts(block)
             found: P = optimum(geometry, sample, starts, n_free).parameters
             return found
 
-        corrected: Algorithm[P, S] = CorrectedEM(geometry, sample, mending)
+        corrected: Algorithm[P, S] = CorrectedEM(geometry, sample, mending, mending.is_useless)
         return self._run(corrected, mending, begin, first, stopping, previous)
 
     def _extrapolated(
@@ -265,7 +275,8 @@ class _Fit(Generic[P, S]):
         def begin() -> P:
             return self._start(first) if start is None else start
 
-        return self._run(AndersonEM(mending), mending, begin, first, stopping, previous)
+        extrapolated = AndersonEM(mending, self._can_be_evaluated)
+        return self._run(extrapolated, mending, begin, first, stopping, previous)
 
     def _em(
         self,
@@ -302,14 +313,24 @@ class _Fit(Generic[P, S]):
         best = max(tries, key=lambda candidate: candidate.last.objective)
         return best.parameters
 
-    def _start(self, first: FirstPass) -> P:
-        return self.model.initialize(first.sample().take(slice(0, START_ROWS)), self.rng)
+    def _can_be_evaluated(self, parameters: P) -> bool:
+        """Whether a pass with parameters would not end the fit; tried on a row of zeros."""
+        schema = self.passes.source.schema
+        row = Block(np.zeros((1, schema.n_features), schema.dtype))
+        try:
+            with np.errstate(all="ignore"):
+                return not isnan(self.model.expect(row, parameters).log_likelihood)
+        except InputError:
+            return False
 
-    def _starts(self, first: FirstPass) -> list[P]:
+    def _start(self, first: FirstPass) -> P:
+        return self.model.initialize(first.sample(), self.rng)
+
+    def _starts(self, block: Block) -> list[P]:
         """Different starts: given parameters make only one."""
         starts: list[P] = []
         for _ in range(max(self.n_init, STARTS)):
-            one = self._start(first)
+            one = self.model.initialize(block.take(slice(0, START_ROWS)), self.rng)
             if not any(one.equals(other) for other in starts):
                 starts.append(one)
         return starts

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from math import isfinite
+from math import inf, isfinite
 from typing import Any, Generic, TypeVar
 
 from dask_em.core.algorithm import Algorithm, Candidate, Proposal
@@ -44,6 +44,10 @@ class Mending(Generic[P, S]):
         if isinstance(self.model, SupportsRepair):
             return self.model.repairs(parameters)
         return ()
+
+    def is_useless(self, parameters: P) -> bool:
+        """Whether a component of these parameters is empty or equal to another."""
+        return any(repair.kind != "singular" for repair in self.found(parameters))
 
     def log_prior(self, parameters: P) -> float:
         return self.model.log_prior(parameters)
@@ -133,13 +137,15 @@ class _Loop(Generic[P, S]):
             for one, sums in zip(candidates, every, strict=True)
         ]
         # a candidate may be so bad that its likelihood is not a number
-        gains = [self.algorithm.gained(one, before) for one in found]
+        alone = len(found) == 1 and candidates[0].sure  # and perhaps of fewer components
+        gains = [0.0] if alone else [self.algorithm.gained(one, before) for one in found]
         best = max(range(len(gains)), key=lambda i: (isfinite(gains[i]), gains[i]))
         slack = ROUNDING * max(1.0, abs(before.objective))
         if not candidates[best].sure and not gains[best] > -slack:
             memory = self.algorithm.rejected(proposal.memory)
             history = (*progress.history, replace(record, step="rejected"))
-            return replace(progress, memory=memory, history=history)
+            # the gain of the pass before says nothing of where this one would have led
+            return replace(progress, memory=memory, previous=-inf, history=history)
         told = self._told(record, candidates[best], found[best], before.objective)
         history = (*progress.history, told)
         return Progress(found[best], proposal.memory, before.objective, history)

@@ -24,7 +24,7 @@ SAMPLE_BYTES = 32 << 20
 SAMPLE_ROWS = 1 << 17
 #: rows for each free parameter of a sample that stands for all rows, and its bytes
 ROWS_PER_PARAMETER = 1000
-SURROGATE_BYTES = 96 << 20
+SURROGATE_BYTES = 144 << 20
 #: values whose squares, and sums of squares, a float can hold
 LARGEST = {np.dtype(np.float32): 1e18, np.dtype(np.float64): 1e150}
 
@@ -148,8 +148,12 @@ def default_size(schema: Schema) -> int:
 
 def surrogate_size(schema: Schema, n_free: int) -> int:
     """Rows that stand for all of them between passes, for a model of n_free parameters."""
-    held = SURROGATE_BYTES // (schema.dtype.itemsize * max(schema.n_features, 1))
-    return max(default_size(schema), min(ROWS_PER_PARAMETER * n_free, held))
+    # the rows as they are, and in float64
+    held = SURROGATE_BYTES // ((schema.dtype.itemsize + 8) * max(schema.n_features, 1))
+    size = min(ROWS_PER_PARAMETER * n_free, held)
+    if schema.n_rows is not None and size < schema.n_rows:
+        size = min(size, schema.n_rows // 4)
+    return max(default_size(schema), size)
 
 
 def survey_leaves(

@@ -72,7 +72,10 @@ class MixtureGeometry(Geometry[MixtureParameters, MixtureStatistics]):
     emission: EmissionGeometry[Any, Any]
 
     def chart(self, reference: MixtureParameters) -> MixtureChart:
-        return MixtureChart(self, reference)
+        try:
+            return MixtureChart(self, reference)
+        except np.linalg.LinAlgError as error:
+            raise DegenerateError(f"a covariance has collapsed ({error})") from error
 
     def complete(self, parameters: MixtureParameters, statistics: MixtureStatistics) -> float:
         counts, sums = statistics.counts, statistics.sums
@@ -104,9 +107,15 @@ class MixtureChart(Chart[MixtureParameters, MixtureStatistics]):
         self._emission = geometry.emission.chart(reference.components, weights)
 
     def vector(self, parameters: MixtureParameters) -> Array:
+        if not parameters.weights.min() > 0:
+            raise DegenerateError(f"component {int(parameters.weights.argmin())} has no weight")
         logs = np.log(parameters.weights / self._weights)
         logs -= self._weights @ logs  # a common factor of all weights means nothing
-        return np.concatenate([self._root * logs, self._emission.vector(parameters.components)])
+        try:
+            rest = self._emission.vector(parameters.components)
+        except np.linalg.LinAlgError as error:
+            raise DegenerateError(f"a covariance has collapsed ({error})") from error
+        return np.concatenate([self._root * logs, rest])
 
     def parameters(self, vector: Array) -> MixtureParameters:
         if not np.isfinite(vector).all():

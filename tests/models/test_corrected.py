@@ -180,7 +180,7 @@ def test_after_a_rejection_the_em_step_comes_alone(rows, start):
     proposal = algorithm.propose(iterate, memory)
     assert [one.step for one in proposal.candidates] == ["fallback"]
     assert proposal.candidates[0].sure
-    assert proposal.gap == 0.5
+    assert proposal.gap is None
     assert proposal.memory == replace(memory, rejected=False)
 
 
