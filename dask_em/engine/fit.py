@@ -54,6 +54,8 @@ STARTS = 4
 START_ROWS = 1 << 17
 #: a sample with fewer rows for each free parameter stands for nothing
 LEAST_ROWS = 10
+#: and where it is all there is, passes are cheaper than climbs until there are so many
+LEAST_OF_ALL = 50
 
 
 @dataclass(frozen=True)
@@ -248,14 +250,10 @@ class _Fit(Generic[P, S]):
         first = FirstPass(self.passes, size or surrogate_size(schema, n_free), self.checkpoint)
         block = _in_no_order(first)
         sample = SampleRows(self.model, block, LocalRunner().resources.n_threads)
-        if len(sample) < LEAST_ROWS * n_free and not first.holds_every_row():
-            warnings.warn(
-                f"the sample has {len(sample):,} rows for {n_free:,} free parameters, fewer than "
-                f"{LEAST_ROWS} for each, and cannot stand for the data; EM goes on without it, "
-                f"with more passes. Pass init_sample={LEAST_ROWS * n_free} or more",
-                UserWarning,
-                stacklevel=3,
-            )
+        complete = first.holds_every_row()
+        if len(sample) < (LEAST_OF_ALL if complete else LEAST_ROWS) * n_free:
+            if not complete:
+                self._warn_of_few(len(sample), n_free)
             return self._extrapolated(start, previous, first, stopping)
         mending = Mending(self.model, first)
 
@@ -266,6 +264,16 @@ class _Fit(Generic[P, S]):
 
         corrected: Algorithm[P, S] = CorrectedEM(geometry, sample, mending, mending.is_useless)
         return self._run(corrected, mending, begin, first, stopping, previous)
+
+    @staticmethod
+    def _warn_of_few(n_rows: int, n_free: int) -> None:
+        warnings.warn(
+            f"the sample has {n_rows:,} rows for {n_free:,} free parameters, fewer than "
+            f"{LEAST_ROWS} for each, and cannot stand for the data; EM goes on without it, with "
+            f"more passes. Pass init_sample={LEAST_ROWS * n_free} or more",
+            UserWarning,
+            stacklevel=4,
+        )
 
     def _extrapolated(
         self, start: P | None, previous: float, first: FirstPass, stopping: Stopping
