@@ -142,11 +142,11 @@ def _fit_and_predict(
 ) -> tuple[GaussianMixture, int | None]:
     from dask_em.cli.fit import fit_on
     from dask_em.estimators.gaussian_mixture import GaussianMixture
-    from dask_em.sources.registry import open_source
 
+    everything = Selected(None, None, None)
     model = GaussianMixture(components, random_state=0, max_iter=30, tol=1e-2)
     with connected(cluster, progress.say) as client:
-        fit_on(client, model, open_source(folder.pixels), Selected(None, None, None), progress)
+        fit_on(client, model, everything.open(folder.pixels), everything, progress)
         model.save(folder.model)
         model.write_predictions(folder.pixels, folder.labels, client=client, monitor=progress)
         return model, None if client is None else peak_memory(client)

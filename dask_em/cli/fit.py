@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
-import os
 import time
-from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dask_em.cli.cluster import WAIT, check_reachable, connected, peak_memory
+from dask_em.cli.model_options import (
+    COVARIANCE,
+    MODEL,
+    Algorithm,
+    BadChunk,
+    Components,
+    Covariance,
+    Degenerate,
+    DegeneratePolicy,
+    Init,
+    Missing,
+    MissingPolicy,
+    OnBadChunk,
+    RegCovar,
+    Seed,
+    Start,
+)
 from dask_em.cli.options import (
     CLUSTER,
     JSON,
-    BadChunk,
     Cluster,
     Data,
     Features,
     Memory,
-    MissingPolicy,
     Overwrite,
     SampleDims,
     Scheduler,
@@ -27,11 +39,12 @@ from dask_em.cli.options import (
     StorageOptions,
     Threads,
     Timeout,
+    Weights,
     Workers,
     byte_count,
 )
 from dask_em.cli.results import conclusion, effort, passes_document
-from dask_em.errors import ArchiveError
+from dask_em.cli.saving import check_writable
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -40,53 +53,15 @@ if TYPE_CHECKING:
     from dask_em.engine.source import Source
     from dask_em.estimators.gaussian_mixture import GaussianMixture
 
-__all__ = ["check_writable", "fit", "fit_on"]
-
-MODEL = "The model"
-
-
-class Covariance(StrEnum):
-    """Structure of the covariances."""
-
-    full = "full"
-    tied = "tied"
-    diag = "diag"
-    spherical = "spherical"
-
-
-class Start(StrEnum):
-    """How a start is made."""
-
-    kmeans = "kmeans"
-    kmeans_pp = "k-means++"
-    random = "random"
-    random_from_data = "random_from_data"
-
-
-class Algorithm(StrEnum):
-    """Which parameters a pass tries."""
-
-    auto = "auto"
-    em = "em"
-    accelerated = "accelerated"
-
-
-class Degenerate(StrEnum):
-    """What happens to components that are empty, equal to another, or singular."""
-
-    repair = "repair"
-    drop = "drop"
-    stop = "raise"
+__all__ = ["fit", "fit_on"]
 
 
 def fit(
     data: Data,
     out: Annotated[str, typer.Option("--out", "-o", help="Where the model is saved.")],
-    components: Annotated[
-        int, typer.Option("--components", "-k", min=1, help="Number of components.")
-    ],
+    components: Components,
     covariance: Annotated[
-        Covariance, typer.Option(help="Structure of the covariances.", rich_help_panel=MODEL)
+        Covariance, typer.Option(help=COVARIANCE, rich_help_panel=MODEL)
     ] = Covariance.full,
     tol: Annotated[
         float,
@@ -116,39 +91,13 @@ def fit(
         typer.Option(min=1, help="Rows of the sample.", rich_help_panel=MODEL),
     ] = None,
     n_init: Annotated[int, typer.Option(min=1, help="Starts to try.", rich_help_panel=MODEL)] = 1,
-    init: Annotated[
-        Start, typer.Option(help="How a start is made.", rich_help_panel=MODEL)
-    ] = Start.kmeans,
-    seed: Annotated[
-        int | None,
-        typer.Option(min=0, help="Chance in the starts.", rich_help_panel=MODEL),
-    ] = None,
-    reg_covar: Annotated[
-        float,
-        typer.Option(
-            min=0, help="Added to every variance, squared units of the data.", rich_help_panel=MODEL
-        ),
-    ] = 1e-6,
-    missing: Annotated[
-        MissingPolicy,
-        typer.Option(help="Refuse rows with NaN, or leave them out.", rich_help_panel=MODEL),
-    ] = MissingPolicy.error,
-    on_bad_chunk: Annotated[
-        BadChunk,
-        typer.Option(help="Stop at an unreadable chunk, or skip it.", rich_help_panel=MODEL),
-    ] = BadChunk.stop,
-    degenerate: Annotated[
-        Degenerate,
-        typer.Option(help="What happens to useless components.", rich_help_panel=MODEL),
-    ] = Degenerate.repair,
-    weights: Annotated[
-        str | None,
-        typer.Option(
-            metavar="PATH",
-            help="Zarr array with the weight of each row; also a name in the group.",
-            rich_help_panel="Which rows",
-        ),
-    ] = None,
+    init: Init = Start.kmeans,
+    seed: Seed = None,
+    reg_covar: RegCovar = 1e-6,
+    missing: Missing = MissingPolicy.error,
+    on_bad_chunk: OnBadChunk = BadChunk.stop,
+    degenerate: Degenerate = DegeneratePolicy.repair,
+    weights: Weights = None,
     features: Features = None,
     sample_dims: SampleDims = None,
     storage_option: StorageOptions = None,
@@ -188,15 +137,8 @@ def fit(
     from dask_em.cli.live import show_progress
     from dask_em.cli.text import print_json, progress_console
     from dask_em.estimators.gaussian_mixture import GaussianMixture
-    from dask_em.sources.registry import open_source
 
-    source = open_source(
-        data,
-        sample_weight=weights,
-        features=selected.features,
-        sample_dims=selected.sample_dims,
-        storage_options=selected.storage_options,
-    )
+    source = selected.open(data, weights)
     model = GaussianMixture(
         components,
         covariance_type=covariance.value,
@@ -228,32 +170,6 @@ def fit(
     _tell(model, out, seconds, peak, cluster)
     print(f"next: dask-em predict {out} {data} --out labels.zarr{cluster.flags()}")
     print(f"      dask-em show {out}")
-
-
-def check_writable(out: str, overwrite: bool) -> None:
-    """Raise now what saving a model would raise after the work.
-
-    Raises
-    ------
-    ArchiveError
-        If something is there that may not be replaced, or the folder cannot be written.
-    """
-    from dask_em.archive import check_free
-    from dask_em.place import LocalPlace, parse_place
-
-    check_free(out, overwrite)
-    place = parse_place(out)
-    if isinstance(place, LocalPlace):
-        folder = _nearest(place.path)
-        if not folder.is_dir() or not os.access(folder, os.W_OK):
-            raise ArchiveError(
-                f"{place} cannot be written: {folder} is no folder that you may write; choose "
-                "another path"
-            )
-
-
-def _nearest(path: Path) -> Path:
-    return next(parent for parent in path.parents if parent.exists())
 
 
 def fit_on(

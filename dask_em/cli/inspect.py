@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dask_em.cli.cluster import resources_of
+from dask_em.cli.model_options import ON_BAD_CHUNK, BadChunk
 from dask_em.cli.options import (
     JSON,
-    BadChunk,
     Cluster,
     Data,
     Features,
@@ -40,9 +40,7 @@ def inspect(
     data: Data,
     features: Features = None,
     sample_dims: SampleDims = None,
-    on_bad_chunk: Annotated[
-        BadChunk, typer.Option(help="Stop at an unreadable chunk, or skip it.")
-    ] = BadChunk.stop,
+    on_bad_chunk: Annotated[BadChunk, typer.Option(help=ON_BAD_CHUNK)] = BadChunk.stop,
     storage_option: StorageOptions = None,
     workers: Workers = None,
     memory: Memory = None,
@@ -57,14 +55,8 @@ def inspect(
     selected = Selected.parse(features, sample_dims, storage_option)
 
     from dask_em.cli.text import print_json
-    from dask_em.sources.registry import open_source
 
-    source = open_source(
-        data,
-        features=selected.features,
-        sample_dims=selected.sample_dims,
-        storage_options=selected.storage_options,
-    )
+    source = selected.open(data)
     look, plan = Look.at(source, on_bad_chunk.value), _plan(source, resources_of(cluster))
     if as_json:
         print_json({"data": data, **_document(source.schema, look), "plan": plan})

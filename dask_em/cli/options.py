@@ -1,31 +1,20 @@
-"""Options that several commands share, and their texts made into values."""
+"""Options of several commands: which rows, where it runs, what is written; made into values."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import Annotated, Any, TypeAlias
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
+if TYPE_CHECKING:
+    from dask_em.engine.source import Source
+
 __all__ = [
-    "JSON",
-    "BadChunk",
-    "Cluster",
-    "Data",
-    "Features",
-    "Memory",
-    "MissingPolicy",
-    "Overwrite",
-    "SampleDims",
-    "Scheduler",
-    "Selected",
-    "StorageOptions",
-    "Threads",
-    "Timeout",
-    "Workers",
-    "byte_count",
+    "JSON", "Cluster", "Data", "Features", "Memory", "Overwrite", "SampleDims", "Scheduler",
+    "Selected", "StorageOptions", "Threads", "Timeout", "Weights", "Workers", "byte_count",
 ]  # fmt: skip
 
 CLUSTER, DATA = "Where it runs", "Which rows"
@@ -42,6 +31,14 @@ SampleDims: TypeAlias = Annotated[
     typer.Option(
         metavar="X,Y",
         help="Dimensions that tell rows apart; the others are features.",
+        rich_help_panel=DATA,
+    ),
+]
+Weights: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PATH",
+        help="Zarr array with the weight of each row; also a name in the group.",
         rich_help_panel=DATA,
     ),
 ]
@@ -100,20 +97,6 @@ JSON: TypeAlias = Annotated[
 ]
 
 
-class MissingPolicy(StrEnum):
-    """What happens to rows that hold NaN."""
-
-    error = "error"
-    drop = "drop"
-
-
-class BadChunk(StrEnum):
-    """What happens when a chunk cannot be read."""
-
-    stop = "raise"
-    skip = "skip"
-
-
 @dataclass(frozen=True)
 class Selected:
     """Which rows are meant, as the library takes them."""
@@ -128,6 +111,18 @@ class Selected:
     ) -> Selected:
         """The texts of the options as lists of names and a mapping."""
         return cls(_names(features), _names(sample_dims), _pairs(storage_options))
+
+    def open(self, data: str | Path, weights: str | None = None) -> Source:
+        """The selected rows of a store; no row is read yet."""
+        from dask_em.sources.registry import open_source
+
+        return open_source(
+            data,
+            sample_weight=weights,
+            features=self.features,
+            sample_dims=self.sample_dims,
+            storage_options=self.storage_options,
+        )
 
     def flags(self) -> str:
         """The same as options of the command, with a space before; empty if nothing was said."""

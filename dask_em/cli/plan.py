@@ -8,21 +8,28 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dask_em.cli.cluster import WAIT, check_reachable, connected, resources_of
-from dask_em.cli.fit import Covariance
+from dask_em.cli.model_options import (
+    COVARIANCE,
+    MISSING,
+    ON_BAD_CHUNK,
+    BadChunk,
+    Components,
+    Covariance,
+    MissingPolicy,
+)
 from dask_em.cli.options import (
     JSON,
-    BadChunk,
     Cluster,
     Data,
     Features,
     Memory,
-    MissingPolicy,
     SampleDims,
     Scheduler,
     Selected,
     StorageOptions,
     Threads,
     Timeout,
+    Weights,
     Workers,
 )
 
@@ -34,26 +41,11 @@ __all__ = ["plan"]
 
 def plan(
     data: Data,
-    components: Annotated[
-        int, typer.Option("--components", "-k", min=1, help="Number of components.")
-    ],
-    covariance: Annotated[
-        Covariance, typer.Option(help="Structure of the covariances.")
-    ] = Covariance.full,
-    missing: Annotated[
-        MissingPolicy, typer.Option(help="Refuse rows with NaN, or leave them out.")
-    ] = MissingPolicy.error,
-    on_bad_chunk: Annotated[
-        BadChunk, typer.Option(help="Stop at an unreadable chunk, or skip it.")
-    ] = BadChunk.stop,
-    weights: Annotated[
-        str | None,
-        typer.Option(
-            metavar="PATH",
-            help="Zarr array with the weight of each row; also a name in the group.",
-            rich_help_panel="Which rows",
-        ),
-    ] = None,
+    components: Components,
+    covariance: Annotated[Covariance, typer.Option(help=COVARIANCE)] = Covariance.full,
+    missing: Annotated[MissingPolicy, typer.Option(help=MISSING)] = MissingPolicy.error,
+    on_bad_chunk: Annotated[BadChunk, typer.Option(help=ON_BAD_CHUNK)] = BadChunk.stop,
+    weights: Weights = None,
     probe: Annotated[
         bool, typer.Option(help="Read and compute a few chunks to tell the time of a pass.")
     ] = True,
@@ -78,15 +70,8 @@ def plan(
     from dask_em.cli.text import print_json, progress_console, result_console
     from dask_em.estimators.gaussian_mixture import GaussianMixture
     from dask_em.estimators.planning import plan as planned
-    from dask_em.sources.registry import open_source
 
-    source = open_source(
-        data,
-        sample_weight=weights,
-        features=selected.features,
-        sample_dims=selected.sample_dims,
-        storage_options=selected.storage_options,
-    )
+    source = selected.open(data, weights)
     model = GaussianMixture(
         components,
         covariance_type=covariance.value,

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dask_em.cli.cluster import WAIT, check_reachable, connected
+from dask_em.cli.model_options import BadChunk, MissingPolicy
 from dask_em.cli.options import (
     JSON,
-    BadChunk,
     Cluster,
     Data,
     Features,
     Memory,
-    MissingPolicy,
     Overwrite,
     SampleDims,
     Scheduler,

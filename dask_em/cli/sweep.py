@@ -9,25 +9,39 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dask_em.cli.cluster import check_reachable, connected, peak_memory
-from dask_em.cli.fit import MODEL, Covariance, Degenerate, Start, check_writable
+from dask_em.cli.cluster import WAIT, check_reachable, connected, peak_memory
+from dask_em.cli.model_options import (
+    MODEL,
+    BadChunk,
+    Covariance,
+    Degenerate,
+    DegeneratePolicy,
+    Init,
+    Missing,
+    MissingPolicy,
+    OnBadChunk,
+    RegCovar,
+    Seed,
+    Start,
+)
 from dask_em.cli.options import (
     JSON,
-    BadChunk,
     Cluster,
     Data,
     Features,
     Memory,
-    MissingPolicy,
     Overwrite,
     SampleDims,
     Scheduler,
     Selected,
     StorageOptions,
     Threads,
+    Timeout,
+    Weights,
     Workers,
 )
 from dask_em.cli.results import effort
+from dask_em.cli.saving import check_writable
 
 if TYPE_CHECKING:
     from dask_em.estimators.sweep import Sweep
@@ -77,38 +91,13 @@ def sweep(
         ),
     ] = 1e-4,
     max_iter: Annotated[int, typer.Option(min=1, help="Most passes.", rich_help_panel=MODEL)] = 100,
-    init: Annotated[
-        Start, typer.Option(help="How a start is made.", rich_help_panel=MODEL)
-    ] = Start.kmeans,
-    seed: Annotated[
-        int | None, typer.Option(min=0, help="Chance in the starts.", rich_help_panel=MODEL)
-    ] = None,
-    reg_covar: Annotated[
-        float,
-        typer.Option(
-            min=0, help="Added to every variance, squared units of the data.", rich_help_panel=MODEL
-        ),
-    ] = 1e-6,
-    missing: Annotated[
-        MissingPolicy,
-        typer.Option(help="Refuse rows with NaN, or leave them out.", rich_help_panel=MODEL),
-    ] = MissingPolicy.error,
-    on_bad_chunk: Annotated[
-        BadChunk,
-        typer.Option(help="Stop at an unreadable chunk, or skip it.", rich_help_panel=MODEL),
-    ] = BadChunk.stop,
-    degenerate: Annotated[
-        Degenerate,
-        typer.Option(help="What happens to useless components.", rich_help_panel=MODEL),
-    ] = Degenerate.repair,
-    weights: Annotated[
-        str | None,
-        typer.Option(
-            metavar="PATH",
-            help="Zarr array with the weight of each row; also a name in the group.",
-            rich_help_panel="Which rows",
-        ),
-    ] = None,
+    init: Init = Start.kmeans,
+    seed: Seed = None,
+    reg_covar: RegCovar = 1e-6,
+    missing: Missing = MissingPolicy.error,
+    on_bad_chunk: OnBadChunk = BadChunk.stop,
+    degenerate: Degenerate = DegeneratePolicy.repair,
+    weights: Weights = None,
     features: Features = None,
     sample_dims: SampleDims = None,
     storage_option: StorageOptions = None,
@@ -116,6 +105,7 @@ def sweep(
     workers: Workers = None,
     memory: Memory = None,
     threads: Threads = 1,
+    timeout: Timeout = WAIT,
     overwrite: Overwrite = False,
     as_json: JSON = False,
 ) -> None:
@@ -137,7 +127,7 @@ def sweep(
     begin = time.perf_counter()
     with (
         show_progress(progress_console()) as progress,
-        connected(cluster, progress.say) as client,
+        connected(cluster, progress.say, timeout) as client,
     ):
         found = run(
             data,

@@ -10,7 +10,7 @@ import pytest
 from dask_em.cli.outcome import in_words_of_the_command
 from tests.cli.conftest import run
 
-COMMANDS = ["inspect", "fit", "predict", "show", "demo"]
+COMMANDS = ["inspect", "plan", "fit", "sweep", "predict", "show", "demo"]
 
 
 def test_help_imports_nothing_heavy() -> None:

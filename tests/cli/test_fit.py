@@ -32,29 +32,6 @@ def test_json_is_one_document(store: str) -> None:
     assert len(found["means"]) == 3
 
 
-def test_options_reach_the_model(store: str) -> None:
-    options = {
-        "--covariance": "diag",
-        "--tol": 0.5,
-        "--max-iter": 7,
-        "--n-init": 2,
-        "--init": "k-means++",
-        "--seed": 3,
-        "--reg-covar": 1e-4,
-        "--missing": "drop",
-        "--on-bad-chunk": "skip",
-        "--degenerate": "drop",
-    }
-    flags = [word for pair in options.items() for word in pair]
-    run("fit", store, "-k", 2, "--out", "model.zarr", *flags)
-    params = dask_em.load("model.zarr").get_params()
-    assert params["covariance_type"] == "diag"
-    assert (params["tol"], params["max_iter"], params["n_init"]) == (0.5, 7, 2)
-    assert (params["init_params"], params["random_state"]) == ("k-means++", 3)
-    assert (params["reg_covar"], params["missing"]) == (1e-4, "drop")
-    assert (params["on_bad_chunk"], params["degenerate"]) == ("skip", "drop")
-
-
 def test_unfinished_fit_gives_advice(store: str) -> None:
     words = ["fit", store, "-k", 3, "--out", "m.zarr", "--max-iter", 2, "--tol", 0, "--overwrite"]
     text = run(*words, "--algorithm", "em").stdout
@@ -91,24 +68,6 @@ def test_weights(store: str) -> None:
     run("fit", store, "-k", 1, "--out", "m.zarr", "--weights", "weights.zarr")
     expected = zarr.open_array(store)[20:].reshape(-1, 3).mean(axis=0)
     np.testing.assert_allclose(dask_em.load("m.zarr").means_[0], expected)
-
-
-def test_existing_output(store: str, model: str) -> None:
-    stderr = run("fit", "nowhere.zarr", "-k", 2, "--out", model, code=1).stderr
-    assert "pass --overwrite" in stderr  # said before the data are looked for
-    run("fit", store, "-k", 2, "--out", model, "--overwrite")
-    assert len(dask_em.load(model).weights_) == 2
-
-
-def test_data_are_never_overwritten(store: str) -> None:
-    stderr = run("fit", store, "-k", 2, "--out", store, "--overwrite", code=1).stderr
-    assert "not a dask_em model" in stderr
-    assert zarr.open_array(store).shape == (40, 300, 3)
-
-
-def test_output_that_cannot_be_written(store: str) -> None:
-    stderr = run("fit", store, "-k", 2, "--out", f"{store}/zarr.json/model", code=1).stderr
-    assert "no folder that you may write" in stderr
 
 
 def test_unreadable_chunk(large: str) -> None:

@@ -62,7 +62,7 @@ def test_missing_values_are_told_as_the_fit_tells_them(fields: str) -> None:
     assert "--features u,v" in run(*words, "--missing", "drop").stdout
 
 
-@pytest.mark.parametrize("command", ["plan", "fit"])
+@pytest.mark.parametrize("command", ["plan", "fit", "sweep"])
 def test_a_cluster_without_workers(store: str, command: str) -> None:
     with LocalCluster(
         n_workers=0, processes=True, host="127.0.0.1", dashboard_address="127.0.0.1:0"
