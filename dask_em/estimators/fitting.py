@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_random_state
 
 from dask_em.core.records import Array
 from dask_em.core.stopping import Outcome, Stopping
@@ -15,7 +14,8 @@ from dask_em.engine.fit import Fitted, fit
 from dask_em.engine.monitor import Monitor
 from dask_em.engine.source import Source
 from dask_em.errors import SchemaError
-from dask_em.estimators.given import checked_start
+from dask_em.estimators.chance import generator_of
+from dask_em.estimators.given import mixture_of
 from dask_em.estimators.skipped import warn_of_skipped
 from dask_em.models.covariance import STRUCTURES
 from dask_em.models.gaussian import Gaussian, Gaussians
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from dask_em.place import URL
 
-__all__ = ["keep", "parameters_of", "run", "set_arrays", "warn"]
+__all__ = ["keep", "model_of", "parameters_of", "run", "set_arrays", "warn"]
 
 #: scikit-learn's words
 NOT_CONVERGED = (
@@ -46,12 +46,9 @@ def run(
 ) -> Fitted[MixtureParameters]:
     """Fit the mixture that an estimator's parameters describe."""
     continued = estimator.warm_start and hasattr(estimator, "converged_")
-    otherwise = STARTS[estimator.init_params]
-    start, given = checked_start(estimator, otherwise, source.schema.n_features)
-    structure = STRUCTURES[estimator.covariance_type]
-    emission = Gaussian(structure, estimator.reg_covar, repair=estimator.degenerate != "raise")
+    model, start = mixture_of(estimator, source.schema.n_features)
     return fit(
-        Mixture(emission, estimator.n_components, given, estimator.degenerate),
+        model,
         source,
         client=client,
         start=_continued(estimator, source.schema.n_features) if continued else start,
@@ -72,7 +69,7 @@ def run(
 def _chance(random_state: Any, kept: bool) -> np.random.Generator | None:
     if random_state is None and kept:
         return None  # any will do: a fit that goes on takes that of its checkpoint
-    return np.random.default_rng(check_random_state(random_state).randint(2**31 - 1, size=4))
+    return generator_of(random_state)
 
 
 def _continued(estimator: Any, d: int) -> MixtureParameters:
@@ -105,6 +102,12 @@ def set_arrays(estimator: Any, parameters: MixtureParameters, dtype: np.dtype) -
     for name, array in _arrays(parameters).items():
         setattr(estimator, name, array.astype(dtype))
     estimator._exact = parameters
+
+
+def model_of(estimator: Any) -> Mixture:
+    """The model whose parameters a fitted estimator has, to ask and not to fit."""
+    emission = Gaussian(STRUCTURES[estimator.covariance_type], estimator.reg_covar)
+    return Mixture(emission, len(estimator.weights_), STARTS["kmeans"])
 
 
 def parameters_of(estimator: Any) -> MixtureParameters:

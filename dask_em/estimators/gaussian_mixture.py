@@ -9,18 +9,17 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 from sklearn import mixture as sklearn_mixture
 from sklearn.base import BaseEstimator, DensityMixin
-from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from dask_em.core.records import Array
-from dask_em.engine.fit import ALGORITHMS, Score, score
+from dask_em.engine.fit import ALGORITHMS
 from dask_em.engine.monitor import Monitor
-from dask_em.engine.predict import lazily, now
-from dask_em.engine.query import Label, LogDensity, Probability, Query
+from dask_em.engine.query import Label, LogDensity, Probability
 from dask_em.engine.source import Source
-from dask_em.estimators.asking import prediction_of
-from dask_em.estimators.fitting import keep, parameters_of, run, warn
+from dask_em.estimators.asking import answer, criteria_of, score_of
+from dask_em.estimators.chance import drawing_of
+from dask_em.estimators.fitting import keep, model_of, parameters_of, run, warn
 from dask_em.estimators.interchange import take_fitted, to_sklearn
 from dask_em.estimators.rows import (
     Selection,
@@ -28,12 +27,9 @@ from dask_em.estimators.rows import (
     features_kept_on_failure,
     open_rows,
 )
-from dask_em.estimators.skipped import UNANSWERED, UNSCORED, warn_of_skipped
 from dask_em.estimators.verbose import Verbose
 from dask_em.models.covariance import STRUCTURES
-from dask_em.models.gaussian import Gaussian
 from dask_em.models.mixture import POLICIES, Mixture, MixtureParameters
-from dask_em.models.seeding import STARTS
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -247,24 +243,15 @@ class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
         Lazy input gives a dask array. With ``missing="drop"``, rows that hold NaN get -1.
         ``features``, ``sample_dims`` and ``storage_options`` are those of `fit` unless given.
         """
-        return self._answer(Label, X, selection)
+        return answer(self, self._opened(X, None, selection), Label)
 
     def predict_proba(self, X: Any, **selection: Any) -> Any:
         """Posterior probability of each component for each row: (..., k), see `predict`."""
-        return self._answer(Probability, X, selection)
+        return answer(self, self._opened(X, None, selection), Probability)
 
     def score_samples(self, X: Any, **selection: Any) -> Any:
         """Log-density of each row, nats, see `predict`."""
-        return self._answer(LogDensity, X, selection)
-
-    def _answer(self, kind: type[Query], X: Any, selection: dict[str, Any]) -> Any:
-        source = self._opened(X, None, selection)
-        prediction = prediction_of(self, source, (kind,))
-        if not source.local:
-            return lazily(source, prediction)
-        answers, tally = now(source, prediction)
-        warn_of_skipped(tally.bad_chunks, UNANSWERED, "predict")
-        return answers
+        return answer(self, self._opened(X, None, selection), LogDensity)
 
     def score(
         self,
@@ -276,36 +263,21 @@ class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
         **selection: Any,
     ) -> float:
         """Mean log-likelihood, nats per row; weighted with `sample_weight`. One pass."""
-        return self._score(X, sample_weight, client, selection).log_likelihood
+        source = self._opened(X, sample_weight, selection)
+        return score_of(self, source, client).log_likelihood
 
     def bic(self, X: Any, sample_weight: Any = None, **selection: Any) -> float:
         """Bayesian information criterion, nats times two; lower is better. One pass.
 
         The number of rows in it is the sum of their weights.
         """
-        found = self._score(X, sample_weight, None, selection)
-        penalty = self._n_parameters() * float(np.log(found.mass))
-        return -2 * found.log_likelihood * found.mass + penalty
+        found = score_of(self, self._opened(X, sample_weight, selection))
+        return criteria_of(self, found).bic
 
     def aic(self, X: Any, sample_weight: Any = None, **selection: Any) -> float:
         """Akaike information criterion, nats times two; lower is better. One pass."""
-        found = self._score(X, sample_weight, None, selection)
-        return -2 * found.log_likelihood * found.mass + 2 * self._n_parameters()
-
-    def _score(
-        self, X: Any, sample_weight: Any, client: Client | None, selection: dict[str, Any]
-    ) -> Score:
-        source = self._opened(X, sample_weight, selection)
-        found = score(
-            self._model,
-            source,
-            self._parameters,
-            client=client,
-            missing=self.missing,
-            on_bad_chunk=self.on_bad_chunk,
-        )
-        warn_of_skipped(found.record.bad_chunks, UNSCORED, "score")
-        return found
+        found = score_of(self, self._opened(X, sample_weight, selection))
+        return criteria_of(self, found).aic
 
     def write_predictions(
         self,
@@ -374,18 +346,11 @@ class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
                 f"Invalid value for 'n_samples': {n_samples} . The sampling requires at least "
                 "one sample."
             )
-        if random_state is None and isinstance(self.random_state, int | np.integer):
-            self._draws = getattr(self, "_draws", 0) + 1
-            rng = np.random.default_rng([int(self.random_state), self._draws])
-        else:
-            chance = check_random_state(self.random_state if random_state is None else random_state)
-            rng = np.random.default_rng(chance.randint(2**31 - 1, size=4))
-        return self._model.sample(n_samples, self._parameters, rng)
+        return self._model.sample(n_samples, self._parameters, drawing_of(self, random_state))
 
     @property
     def _model(self) -> Mixture:
-        structure = STRUCTURES[self.covariance_type]
-        return Mixture(Gaussian(structure, self.reg_covar), len(self.weights_), STARTS["kmeans"])
+        return model_of(self)
 
     @property
     def _parameters(self) -> MixtureParameters:

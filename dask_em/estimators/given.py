@@ -1,4 +1,4 @@
-"""Given starts, checked as scikit-learn checks them."""
+"""The mixture that an estimator describes; given starts are checked as scikit-learn does it."""
 
 from __future__ import annotations
 
@@ -10,15 +10,29 @@ from sklearn.utils import check_array
 from dask_em.core.records import Array
 from dask_em.errors import SchemaError
 from dask_em.models.covariance import STRUCTURES
-from dask_em.models.gaussian import Gaussians
-from dask_em.models.mixture import MixtureParameters
-from dask_em.models.seeding import Given, Start
+from dask_em.models.gaussian import Gaussian, Gaussians
+from dask_em.models.mixture import Mixture, MixtureParameters
+from dask_em.models.seeding import STARTS, Given, Start
 from dask_em.models.structure import Structure
 
-__all__ = ["checked_start"]
+__all__ = ["mixture_of"]
 
 
-def checked_start(
+def mixture_of(estimator: Any, d: int) -> tuple[Mixture, MixtureParameters | None]:
+    """The mixture to fit to rows of d features, and where to start if all of that is given.
+
+    Raises
+    ------
+    SchemaError
+        If a given array does not have its shape, or its values are impossible.
+    """
+    parameters, start = _checked_start(estimator, STARTS[estimator.init_params], d)
+    structure = STRUCTURES[estimator.covariance_type]
+    emission = Gaussian(structure, estimator.reg_covar, repair=estimator.degenerate != "raise")
+    return Mixture(emission, estimator.n_components, start, estimator.degenerate), parameters
+
+
+def _checked_start(
     estimator: Any, otherwise: Start, d: int
 ) -> tuple[MixtureParameters | None, Start]:
     """Parameters if all of them are given, and the start that completes them if they are not."""

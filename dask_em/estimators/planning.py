@@ -11,6 +11,7 @@ from dask_em.core.geometry import SupportsGeometry
 from dask_em.core.model import Model
 from dask_em.core.records import Parameters
 from dask_em.engine.cache import Cache
+from dask_em.engine.fit import _accelerated
 from dask_em.engine.plan import Plan
 from dask_em.engine.probe import Measured, Unmeasured, n_workers
 from dask_em.engine.probe import probe as measure
@@ -22,11 +23,8 @@ from dask_em.engine.source import Schema, Source
 from dask_em.engine.stream import Reading
 from dask_em.errors import InputError
 from dask_em.estimators.gaussian_mixture import GaussianMixture
-from dask_em.estimators.given import checked_start
-from dask_em.models.covariance import STRUCTURES
-from dask_em.models.gaussian import Gaussian
-from dask_em.models.mixture import Mixture
-from dask_em.models.seeding import MOST_ROWS, STARTS
+from dask_em.estimators.given import mixture_of
+from dask_em.models.seeding import MOST_ROWS
 from dask_em.sources.registry import open_source
 
 if TYPE_CHECKING:
@@ -192,9 +190,7 @@ class _Asked:
                 f"model is a {type(model).__name__}; give a dask_em Model or a GaussianMixture"
             )
         model._validate_params()
-        start, given = checked_start(model, STARTS[model.init_params], d)
-        emission = Gaussian(STRUCTURES[model.covariance_type], model.reg_covar)
-        mixture = Mixture(emission, model.n_components, given)
+        mixture, start = mixture_of(model, d)
         return cls(
             mixture, start, model.missing, model.on_bad_chunk, model.max_iter,
             model.algorithm, model.init_sample,
@@ -203,11 +199,9 @@ class _Asked:
 
 def _method(algorithm: str, model: Model[Any, Any], source: Source) -> str:
     """By what the passes of the fit are made."""
-    if algorithm == "auto":
-        algorithm = "em" if source.local else "accelerated"
-    if algorithm == "accelerated" and not isinstance(model, SupportsGeometry):
-        return "extrapolated"
-    return algorithm
+    if not _accelerated(algorithm, source):
+        return "em"
+    return "accelerated" if isinstance(model, SupportsGeometry) else "extrapolated"
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_random_state
 
 from dask_em.core.records import Record
 from dask_em.core.stopping import Stopping
@@ -20,15 +19,15 @@ from dask_em.engine.fit import Fitted
 from dask_em.engine.many import Member, fit_many
 from dask_em.engine.monitor import Monitor, PassRecord
 from dask_em.errors import DegenerateError, InputError
+from dask_em.estimators.chance import seeds_of
 from dask_em.estimators.fitting import keep
 from dask_em.estimators.gaussian_mixture import GaussianMixture
+from dask_em.estimators.given import mixture_of
 from dask_em.estimators.rows import Selection, open_rows
 from dask_em.estimators.skipped import warn_of_skipped
 from dask_em.models.covariance import STRUCTURES
 from dask_em.models.criteria import CRITERIA, Criteria
-from dask_em.models.gaussian import Gaussian
 from dask_em.models.mixture import Mixture
-from dask_em.models.seeding import STARTS
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -187,8 +186,9 @@ def sweep(
     selection = Selection(features, sample_dims, storage_options)
     source = open_rows(estimators[0], data, sample_weight, selection, reset=True)
     entries = [(estimator, init) for estimator in estimators for init in range(n_init)]
+    models = [mixture_of(estimator, source.schema.n_features)[0] for estimator, _ in entries]
     found = fit_many(
-        [_model(estimator) for estimator, _ in entries],
+        models,
         source,
         list(_chances(entries, random_state)),
         client=client,
@@ -198,8 +198,8 @@ def sweep(
         monitor=monitor,
     )
     candidates = tuple(
-        _candidate(estimator, init, member)
-        for (estimator, init), member in zip(entries, found.members, strict=True)
+        _candidate(estimator, init, model, member)
+        for (estimator, init), model, member in zip(entries, models, found.members, strict=True)
     )
     best = _best(candidates, criterion)
     estimator, member = entries[best][0], found.members[best]
@@ -235,29 +235,22 @@ def _estimators(
     return made
 
 
-def _model(estimator: GaussianMixture) -> Mixture:
-    structure = STRUCTURES[estimator.covariance_type]
-    emission = Gaussian(structure, estimator.reg_covar, repair=estimator.degenerate != "raise")
-    start = STARTS[estimator.init_params]
-    return Mixture(emission, estimator.n_components, start, estimator.degenerate)
-
-
 def _chances(
     entries: Sequence[tuple[GaussianMixture, int]], random_state: Any
 ) -> Iterator[np.random.Generator]:
     """A generator for each mixture, which depends on nothing but the seed and what it is."""
-    seeds = [int(seed) for seed in check_random_state(random_state).randint(2**31 - 1, size=4)]
+    seeds = seeds_of(random_state)
     structures = list(STRUCTURES)
     for estimator, init in entries:
         which = structures.index(estimator.covariance_type)
         yield np.random.default_rng([*seeds, int(estimator.n_components), which, init])
 
 
-def _candidate(estimator: GaussianMixture, init: int, member: Member) -> Candidate:
+def _candidate(estimator: GaussianMixture, init: int, model: Mixture, member: Member) -> Candidate:
     name = (int(estimator.n_components), estimator.covariance_type, init)
     if member.last is None or member.failure is not None:
         return Candidate(*name, nan, 0, nan, nan, nan, False, member.n_passes, member.failure)
-    found = Criteria.of(_model(estimator), member.last.parameters, member.last.statistics)
+    found = Criteria.of(model, member.last.parameters, member.last.statistics)
     return Candidate(
         *name,
         found.log_likelihood / found.mass,

@@ -28,7 +28,7 @@ class Criteria(Record):
     log_likelihood: float  # nats, over all rows
     mass: float  # sum of the weights of the rows
     n_parameters: int  # free ones
-    entropy: float  # nats, of the responsibilities, over all rows
+    entropy: float = nan  # nats, of the responsibilities, over all rows; NaN if not known
 
     @classmethod
     def of(cls, model: Model[Any, Any], parameters: Parameters, statistics: Statistics) -> Self:
