@@ -8,6 +8,7 @@ checkpoint bit for bit.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -42,11 +43,14 @@ class Proposal(Generic[P]):
         What the algorithm wants back with the next iterate.
     gap : float or None
         Estimated nats per row between the iterate and its optimum.
+    sample_rows : int or None
+        Rows of a larger sample that the pass should bring along.
     """
 
     candidates: tuple[Candidate[P], ...]
     memory: Record
     gap: float | None = None
+    sample_rows: int | None = None
 
 
 class Algorithm(ABC, Generic[P, S]):
@@ -64,8 +68,26 @@ class Algorithm(ABC, Generic[P, S]):
         """How much better a candidate is than the iterate, nats per unit of mass."""
         return candidate.objective - iterate.objective
 
-    def rejected(self, memory: Record) -> Record:
-        """The memory after candidates that were all worse than the iterate."""
+    def learned(
+        self,
+        memory: Record,
+        before: Iterate[P, S],
+        found: Sequence[Iterate[P, S]],
+        gains: Sequence[float],
+    ) -> Record:
+        """The memory after a pass.
+
+        Parameters
+        ----------
+        memory : Record
+            Of the proposal.
+        before : Iterate
+            What the proposal was made for.
+        found : sequence of Iterate
+            Each candidate with the statistics that the pass found.
+        gains : sequence of float
+            What `gained` says of each; not finite where a candidate cannot be evaluated.
+        """
         return memory
 
 

@@ -2,43 +2,49 @@
 
 Between two passes the sample, corrected by what the last pass found it to get wrong, is climbed to
 its top, see `core.surrogate` and `core.climb`. The error contracts at each pass by the relative
-error of the sample's curvature, however much the components overlap.
+error of the sample's curvature, however much the components overlap. What is left of that error is
+learned from the slopes that every pass brings, see `core.secants`; where it is large, the climb
+is bounded by a trust region, a pass tries several, and the sample grows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from math import isfinite
-from typing import Any, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
-from dask_em.core.algorithm import Algorithm, Candidate, Proposal
-from dask_em.core.anderson import extrapolated
-from dask_em.core.climb import Climbed, Effort, climb
+import numpy as np
+
+from dask_em.core.algorithm import Algorithm, Candidate, Proposal, remaining
+from dask_em.core.climb import Climbed, Effort, Trusted, climb
 from dask_em.core.em import Iterate
-from dask_em.core.geometry import Chart, Geometry
+from dask_em.core.geometry import Geometry
 from dask_em.core.model import Maximizes
 from dask_em.core.records import Array, Parameters, Record, Statistics
+from dask_em.core.secants import Secants
 from dask_em.core.surrogate import Surrogate
 from dask_em.errors import DegenerateError
 
-__all__ = ["CorrectedEM", "Corrections", "Pair", "Rows", "optimum"]
+__all__ = ["CorrectedEM", "Corrections", "Known", "Rows"]
 
 P = TypeVar("P", bound=Parameters)
 S = TypeVar("S", bound=Statistics)
 
-#: outer steps that the extrapolation looks back on
-MEMORY = 6
-#: the surrogate is damped until it is defined, at most so much
-FIRST_DAMPING, LARGEST_DAMPING = 0.1, 20.0
-#: a surrogate that promises more than this share of what the last one did contracts slowly
-SLOW = 0.05
-STRETCHES = (2.0, 4.0)
-#: levels of a sample grow by this factor
+#: places whose slopes are remembered, and the bytes of their statistics
+MEMORY, MEMORY_BYTES = 16, 64 << 20
+#: radius in which a surrogate is trusted at first: standard deviations of the complete data
+RADIUS = 2.0
+#: where it was wrong, a pass tries so many radii, each a share of the one before
+LADDER, SHARE = 3, 0.25
+#: a surrogate is right where a pass gains so much of what it promised, and very right
+RIGHT, VERY_RIGHT = 0.25, 0.5
+#: one that promises more than this share of what the last pass gained contracts slowly
+SLOW = 0.1
+#: by which a sample grows
 GROWTH = 4
-#: rows for each free parameter of the smallest of them
-ROWS_PER_PARAMETER = 20
+#: no step is shorter than this
+SHORTEST = 1e-9
 
 
 class Rows(Protocol[P, S]):
@@ -54,21 +60,37 @@ class Rows(Protocol[P, S]):
 
 
 @dataclass(frozen=True)
-class Pair(Record):
-    """Parameters, and the top of the surrogate around them."""
+class Known(Record):
+    """Parameters, and the statistics of all rows there."""
 
-    point: Any
-    image: Any
+    parameters: Any
+    statistics: Any
+
+    @property
+    def nbytes(self) -> int:
+        return sum(array.nbytes for array in self.flatten()[1].values())
+
+
+@dataclass(frozen=True)
+class Step(Record):
+    """A climb that a pass is to try."""
+
+    length: float
+    promised: float  # nats per unit of mass
 
 
 @dataclass(frozen=True)
 class Corrections(Record):
     """What corrected EM remembers of a fit."""
 
-    pairs: tuple[Pair, ...] = ()
-    gain: float | None = None  # that the last surrogate promised, nats per row
-    damping: float = 0.0
-    rejected: bool = False  # whether the last pass found nothing better
+    n_rows: int  # of the sample
+    known: tuple[Known, ...] = ()  # oldest first
+    radius: float = RADIUS
+    doubtful: bool = False  # whether the last surrogate was wrong
+    steps: tuple[Step, ...] = ()  # of the proposal, the longest first
+    grew: bool = False  # whether the pass brought a larger sample
+    gain: float | None = None  # of the last pass, nats per unit of mass
+    before: float | None = None  # of the pass before
 
 
 @dataclass(frozen=True)
@@ -78,47 +100,91 @@ class CorrectedEM(Algorithm[P, S]):
     Parameters
     ----------
     geometry : Geometry
-    sample : Rows
+    sample : callable
+        Gives the first rows of the sample, as many as it is told.
+    n_rows : int
+        Rows of the first sample.
+    most_rows : int
+        To which it may grow.
     model : Maximizes
         Its M-step is what there is to fall back on.
     is_useless : callable
         Whether the model repaired components of parameters that no climb would mend: equal ones
         are a saddle, and empty ones its edge.
+    is_usable : callable
+        Whether a pass could evaluate parameters: on the edge of the domain it could not.
     effort : Effort
         Of each climb.
     """
 
     geometry: Geometry[P, S]
-    sample: Rows[P, S]
+    sample: Callable[[int], Rows[P, S]]
+    n_rows: int
+    most_rows: int
     model: Maximizes[P, S]
     is_useless: Callable[[P], bool] = lambda _: False
+    is_usable: Callable[[P], bool] = lambda _: True
     effort: Effort = field(default_factory=Effort)
 
     def begin(self) -> Record:
-        return Corrections()
+        return Corrections(self.n_rows)
 
     def propose(self, iterate: Iterate[P, S], memory: Record) -> Proposal[P]:
         assert isinstance(memory, Corrections)
-        if memory.rejected:
-            step = self._em(iterate, "fallback")
-            return Proposal((step,), replace(memory, rejected=False))
-        em = self._em(iterate, "em")
+        em = Candidate("em", self.model.maximize(iterate.statistics), sure=True)
         if self.is_useless(em.parameters):
-            return Proposal((em,), Corrections())
-        found, damping = self._top(iterate, memory.damping)
-        pairs = (*memory.pairs, Pair(iterate.parameters, found.parameters))[-MEMORY - 1 :]
-        candidates = [Candidate("corrected", found.parameters)]
-        candidates += self._further(iterate.parameters, pairs)
-        if memory.gain is not None and found.gain > SLOW * memory.gain:
-            candidates += self._stretched(iterate.parameters, found.parameters)
-        candidates = [one for one in candidates if _usable(self.sample, one.parameters)]
-        if damping or not found.gain > 0 or not candidates:
+            return Proposal((em,), Corrections(memory.n_rows))
+        local = self._around(iterate, memory)
+        if local is None:
+            return Proposal((em,), Corrections(memory.n_rows))
+        steps, candidates = [], []
+        longest, length = local.climb(memory.radius, self.effort), memory.radius
+        doubtful = memory.doubtful or not longest.finished
+        found = longest
+        for _ in range(LADDER if doubtful else 1):
+            length = min(length, local.length(found.parameters))
+            if found.gain > 0 and self.is_usable(found.parameters):
+                steps.append(Step(length, found.gain))
+                candidates.append(Candidate("corrected", found.parameters))
+            length *= SHARE
+            if length < SHORTEST:
+                break
+            if doubtful:
+                found = local.climb(length, self.effort)
+        if doubtful or not candidates:
             candidates.append(em)
-        left = damping / 3 if damping > 0.05 else 0.0
-        gain = max(found.gain, 0.0)
-        # what a damped or an unfinished climb promises is a bound from below
-        gap = gain if found.finished and not damping else None
-        return Proposal(tuple(candidates), Corrections(pairs, gain, left), gap)
+        grown = self._grown(memory, longest)
+        gap = _gap(longest, memory)
+        memory = replace(
+            memory, steps=tuple(steps), n_rows=grown or memory.n_rows, grew=grown is not None
+        )
+        return Proposal(tuple(candidates), memory, gap, grown)
+
+    def learned(
+        self,
+        memory: Record,
+        before: Iterate[P, S],
+        found: Sequence[Iterate[P, S]],
+        gains: Sequence[float],
+    ) -> Record:
+        assert isinstance(memory, Corrections)
+        if not memory.steps:  # an EM step that stood alone, perhaps to fewer components
+            return memory
+        known = list(memory.known)
+        for one, gain in zip((before, *found), (0.0, *gains), strict=True):
+            if isfinite(gain):
+                known.append(Known(one.parameters, one.statistics))
+        most = max(2, min(MEMORY, MEMORY_BYTES // known[-1].nbytes))
+        radius, doubtful = _trusted(memory, gains)
+        best = max((gain for gain in gains if isfinite(gain)), default=0.0)
+        return replace(
+            memory,
+            known=tuple(known[-most:]),
+            radius=radius,
+            doubtful=doubtful,
+            gain=max(best, 0.0),
+            before=memory.gain,
+        )
 
     def gained(self, candidate: Iterate[P, S], iterate: Iterate[P, S]) -> float:
         # an M-step that regularizes maximizes a little else than the likelihood; what it can only
@@ -129,106 +195,99 @@ class CorrectedEM(Algorithm[P, S]):
         change -= self.geometry.complete(iterate.parameters, prior)
         return candidate.objective - iterate.objective + change / statistics.mass
 
-    def rejected(self, memory: Record) -> Record:
-        assert isinstance(memory, Corrections)
-        damping = max(FIRST_DAMPING, 3 * memory.damping)
-        return replace(memory, pairs=(), damping=damping, rejected=True)
+    def _around(self, iterate: Iterate[P, S], memory: Corrections) -> Local[P, S] | None:
+        try:
+            return Local(self.geometry, self.sample(memory.n_rows), iterate, memory.known)
+        except DegenerateError:
+            return None
 
-    def _em(self, iterate: Iterate[P, S], step: str) -> Candidate[P]:
-        return Candidate(step, self.model.maximize(iterate.statistics), sure=True)
-
-    def _top(self, iterate: Iterate[P, S], damping: float) -> tuple[Climbed[P], float]:
-        """The top of the surrogate around an iterate, and how much it had to be damped."""
-        surrogate = Surrogate.around(
-            self.geometry, self.sample.expect, iterate.parameters, iterate.statistics
-        )
-        while True:
-            found = climb(replace(surrogate, damping=damping), iterate.parameters, self.effort)
-            if found.inside or found.evaluations <= 1 or damping > LARGEST_DAMPING:
-                return found, damping
-            damping = max(FIRST_DAMPING, 3 * damping)
-
-    def _further(self, reference: P, pairs: Sequence[Pair]) -> list[Candidate[P]]:
-        """Where the steps so far lead, taken for those of a linear map."""
-        chart = self.geometry.chart(reference)
-        points = [chart.vector(pair.point) for pair in pairs]
-        vector = extrapolated(points, [chart.vector(pair.image) for pair in pairs])
-        return [] if vector is None else _candidates("extrapolated", chart, [vector])
-
-    def _stretched(self, reference: P, top: P) -> list[Candidate[P]]:
-        """Longer steps: on a plateau the sample bends more than all rows do."""
-        chart = self.geometry.chart(reference)
-        step = chart.vector(top)
-        return _candidates("stretched", chart, [factor * step for factor in STRETCHES])
+    def _grown(self, memory: Corrections, found: Climbed[P]) -> int | None:
+        """Rows of the sample that the next pass should bring, if this one was not good enough."""
+        slow = memory.gain is not None and found.gain > SLOW * memory.gain
+        if not (slow or memory.doubtful or not found.finished):
+            return None
+        grown = min(GROWTH * memory.n_rows, self.most_rows)
+        return grown if grown > memory.n_rows else None
 
 
-def _candidates(step: str, chart: Chart[P, S], vectors: Sequence[Array]) -> list[Candidate[P]]:
-    found = []
-    for vector in vectors:
-        with suppress(DegenerateError):
-            found.append(Candidate(step, chart.parameters(vector)))
-    return found
+def _trusted(memory: Corrections, gains: Sequence[float]) -> tuple[float, bool]:
+    """The radius of the next climb, and whether the surrogate was wrong."""
+    # after the climbs comes what is no climb
+    ratios = [gain / step.promised for step, gain in zip(memory.steps, gains, strict=False)]
+    right = [step for step, ratio in zip(memory.steps, ratios, strict=True) if ratio > RIGHT]
+    longest, shortest = memory.steps[0], memory.steps[-1]
+    if longest in right:
+        radius = longest.length / SHARE
+        if ratios[0] > VERY_RIGHT:
+            radius = max(radius, memory.radius)
+    elif right:
+        radius = 2 * right[0].length
+    else:
+        radius = SHARE * shortest.length
+    if memory.grew:  # what was learned of the smaller sample does not hold for this one
+        return max(radius, memory.radius), False
+    return min(radius, RADIUS), longest not in right
 
 
-def _usable(sample: Rows[P, S], parameters: P) -> bool:
-    """Whether a pass could evaluate parameters: on the edge of the domain it could not."""
-    try:
-        return isfinite(sample.first(1).expect(parameters).log_likelihood)
-    except DegenerateError:
-        return False
+def _gap(found: Climbed[P], memory: Corrections) -> float | None:
+    """Nats per row to the optimum; None where the surrogate says too little of it."""
+    if not found.finished:
+        return None
+    gap = max(found.gain, 0.0)
+    if memory.gain is None or gap <= SLOW * memory.gain:
+        return gap
+    # passes that gain little by little, on plateaus, gain more than each of them promises
+    rest = remaining(memory.before, memory.gain)
+    return max(gap, rest) if rest else None
 
 
-def optimum(
-    geometry: Geometry[P, S],
-    sample: Rows[P, S],
-    starts: Sequence[P],
-    n_free: int,
-) -> Climbed[P]:
-    """The best optimum of a sample that some starts lead to, by way of samples of the sample.
-
-    At each level the better half of the starts goes on, climbed to a share of the level's
-    statistical error. A start that is the only one is also climbed from on the whole sample: small
-    samples lead past plateaus, but also out of a basin that is the better one.
+class Local(Generic[P, S]):
+    """The surrogate around an iterate, with what other places tell of its curvature.
 
     Raises
     ------
     DegenerateError
-        If no start is a place to climb from.
+        If there are no coordinates around the iterate.
     """
-    levels = [len(sample)]
-    while levels[0] // GROWTH >= ROWS_PER_PARAMETER * n_free:
-        levels.insert(0, levels[0] // GROWTH)
-    found = [Climbed(start, 0.0, 0, True) for start in starts if _usable(sample, start)]
-    if not found:
-        raise DegenerateError(
-            f"none of {len(starts)} starts can be evaluated on the sample; use fewer components or "
-            "another start"
+
+    def __init__(
+        self,
+        geometry: Geometry[P, S],
+        sample: Rows[P, S],
+        iterate: Iterate[P, S],
+        known: Sequence[Known],
+    ) -> None:
+        self._geometry, self._start = geometry, iterate.parameters
+        self._surrogate = Surrogate.around(
+            geometry, sample.expect, iterate.parameters, iterate.statistics
         )
-    for level, n_rows in enumerate(levels):
-        rows = sample if n_rows == len(sample) else sample.first(n_rows)
-        if level:
-            # more rows than they were fitted to tell which of them is the better
-            found = _better_half(rows, found)
-        if len(starts) == 1 < len(levels) == level + 1:
-            found.append(Climbed(starts[0], 0.0, 0, True))
-        share = 0.1 if n_rows < len(sample) else 0.01
-        effort = Effort(1e-12, share * n_free / (2 * n_rows), 800, em_steps=15)
-        found = [_climbed(geometry, rows, one.parameters, effort) for one in found]
-    usable = [one for one in found if _usable(sample, one.parameters)]
-    return max(usable or found, key=lambda one: _objective(sample, one))
+        self._chart = geometry.chart(iterate.parameters)
+        self._secants = self._learned(known)
 
+    def climb(self, radius: float, effort: Effort) -> Climbed[P]:
+        """The top inside a radius."""
+        trusted = Trusted(self._chart, radius, self._secants)
+        return climb(self._surrogate, self._start, effort, trusted)
 
-def _objective(rows: Rows[P, S], found: Climbed[P]) -> float:
-    statistics = rows.expect(found.parameters)
-    return statistics.log_likelihood / statistics.mass
+    def length(self, parameters: P) -> float:
+        """The distance from the iterate."""
+        return float(np.linalg.norm(self._chart.vector(parameters)))
 
+    def _learned(self, known: Sequence[Known]) -> Secants:
+        size = len(self._chart.vector(self._start))
+        pairs = [pair for one in known if (pair := self._pair(one)) is not None]
+        return Secants.through(size, pairs)
 
-def _better_half(rows: Rows[P, S], found: Sequence[Climbed[P]]) -> list[Climbed[P]]:
-    """In the order of their likelihood, the first of equals first."""
-    ranked = sorted(found, key=lambda one: -_objective(rows, one))
-    return ranked[: -(-len(ranked) // 2)]
-
-
-def _climbed(geometry: Geometry[P, S], rows: Rows[P, S], start: P, effort: Effort) -> Climbed[P]:
-    surrogate = Surrogate.around(geometry, rows.expect, start, rows.expect(start))
-    return climb(surrogate, start, effort)
+    def _pair(self, known: Known) -> tuple[Array, Array] | None:
+        """The way to a place, and by how much the surrogate's slope is wrong there."""
+        point = self._surrogate.at(known.parameters)
+        slope = None if point is None else self._surrogate.slope(point, self._chart)
+        if slope is None:
+            return None
+        try:
+            move = self._chart.vector(known.parameters)
+            statistics = self._geometry.regularized(known.statistics)
+            true = self._chart.gradient(known.parameters, statistics) / statistics.mass
+        except DegenerateError:
+            return None
+        return move, true - slope

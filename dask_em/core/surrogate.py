@@ -43,20 +43,17 @@ class Surrogate(Generic[P, S]):
         The statistics that parameters induce on the sample.
     correction : Statistics
         What the sample gets wrong; scaled to the mass of all rows.
-    anchor : Statistics
-        Those of all rows, by which the surrogate is damped.
+    mass : float
+        Of all rows.
     scale : float
-        Mass of all rows over that of the sample.
-    damping : float
-        How many times the rows, as they were shared out at the anchor, are added.
+        Their mass over that of the sample.
     """
 
     geometry: Geometry[P, S]
     expect: Callable[[P], S]
     correction: S
-    anchor: S
+    mass: float
     scale: float
-    damping: float = 0.0
 
     @classmethod
     def around(
@@ -65,14 +62,13 @@ class Surrogate(Generic[P, S]):
         expect: Callable[[P], S],
         parameters: P,
         statistics: S,
-        damping: float = 0.0,
     ) -> Surrogate[P, S]:
         """The surrogate that has the slope of all rows at parameters with these statistics."""
         sampled = expect(parameters)
         scale = statistics.mass / sampled.mass
-        anchor = geometry.regularized(statistics)
-        correction = anchor - geometry.moved(scale * sampled, anchor)
-        return cls(geometry, expect, correction, anchor, scale, damping)
+        wanted = geometry.regularized(statistics)
+        correction = wanted - geometry.moved(scale * sampled, wanted)
+        return cls(geometry, expect, correction, statistics.mass, scale)
 
     def at(self, parameters: P) -> Point[P, S] | None:
         """The surrogate at parameters; None where it is not defined."""
@@ -80,19 +76,15 @@ class Surrogate(Generic[P, S]):
             sampled = self.scale * self.expect(parameters)
             value = sampled.log_likelihood + self.geometry.complete(parameters, self.correction)
             statistics = sampled + self.geometry.moved(self.correction, sampled)
-            if self.damping:
-                value += self.damping * self.geometry.complete(parameters, self.anchor)
-                held = self.geometry.moved(self.anchor, sampled)
-                statistics = statistics + self.damping * held
         except DegenerateError:
             return None
-        value /= self.anchor.mass
+        value /= self.mass
         return Point(parameters, value, statistics) if np.isfinite(value) else None
 
     def slope(self, point: Point[P, S], chart: Chart[P, S]) -> Array | None:
         """(m,) derivative of the value in the chart's coordinates; None where there is none."""
         try:
-            return chart.gradient(point.parameters, point.statistics) / self.anchor.mass
+            return chart.gradient(point.parameters, point.statistics) / self.mass
         except DegenerateError:
             return None
 

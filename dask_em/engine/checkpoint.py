@@ -3,12 +3,13 @@
 ::
 
     checkpoint.json        whose fit it is: the format's version and the specification
-    sample/                the sample of the first pass, written once
+    sample-000000131072/   the sample, under its number of rows
     start-0-pass-000007/   where the first start stands after its seventh pass
 
 The sample is kept, not drawn again: that would cost a reading of all rows, and it is at most some
-96 MB. What is new is written beside what is there and what is old is removed after, so that there
-is something whole at every moment.
+96 MB. One that grew begins with the rows that it had, so that a fit that was killed meanwhile goes
+on with those. What is new is written beside what is there and what is old is removed after, so that
+there is something whole at every moment.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from dask_em.place import URL, LocalPlace, Place, RemotePlace, parse_place
 __all__ = ["Checkpoint", "KeptSample", "KeptStart"]
 
 #: raised whenever an older dask_em could not go on with what a newer one wrote
-VERSION = 1
+VERSION = 2
 #: the file that makes a folder a checkpoint
 MARK = "checkpoint.json"
 FORMAT = "dask_em checkpoint"
@@ -107,14 +108,17 @@ class Checkpoint:
         return made
 
     def sample(self) -> KeptSample | None:
-        """The sample of the first pass, if there was one."""
-        found = self._loaded("sample")
-        assert found is None or isinstance(found, KeptSample)
-        return found
+        """The largest sample, if one was drawn."""
+        for name in reversed(self._samples()):
+            found = self._loaded(name)
+            if found is not None:
+                assert isinstance(found, KeptSample)
+                return found
+        return None
 
     def keep_sample(self, sample: Block, complete: bool, record: PassRecord) -> None:
         kept = KeptSample(sample.values, sample.weights, complete, record)
-        self._save("sample", kept)
+        self._replace(self._samples(), f"sample-{len(sample):012d}", kept)
 
     def start(self, number: int) -> KeptStart | None:
         """Where a start stands, if it had begun."""
@@ -130,11 +134,7 @@ class Checkpoint:
         state = json.dumps(chance, default=_listed)
         packed = Packed.of(KeptStart(progress, reseeds, state))
         name = f"start-{number}-pass-{progress.n_passes:06d}"
-        self._save(name, packed)
-        with suppress(OSError):  # what is old does no harm
-            for old in self._passes(number):
-                if old != name:
-                    self._remove(old)
+        self._replace(self._passes(number), name, packed)
         found: Record = _unpacked(packed).progress
         return found
 
@@ -166,6 +166,12 @@ class Checkpoint:
                 f"{_dotted(version)}, and this one reads up to {_dotted(_version())}; upgrade "
                 f"dask_em, or {ANEW}"
             )
+        if version < _version():
+            raise ArchiveError(
+                f"the checkpoint {self._place} was written by an older dask_em, in version "
+                f"{_dotted(version)}, and this one goes on from {_dotted(_version())} only; go on "
+                f"with that dask_em, or {ANEW}"
+            )
         found = differences(mark["specification"], wanted, "there", "here")
         if found:
             raise ArchiveError(
@@ -187,7 +193,7 @@ class Checkpoint:
     def _clear(self) -> None:
         """Remove what a killed process left unfinished."""
         for name in self._names():
-            if re.fullmatch(r"\.(checkpoint|sample|start-\d+-pass-\d+)\..*\.tmp", name):
+            if re.fullmatch(r"\.(checkpoint|sample-\d+|start-\d+-pass-\d+)\..*\.tmp", name):
                 self._remove(name)
 
     def _loaded(self, name: str) -> Record | None:
@@ -198,10 +204,18 @@ class Checkpoint:
             return None
         return archive.load(url).record
 
-    def _save(self, name: str, record: Record) -> None:
-        if name in self._names():
+    def _replace(self, olds: list[str], name: str, record: Record) -> None:
+        if name in olds:
             self._remove(name)  # nobody could go on with it, or it would have been read
         archive.save(self._inside(name), record)
+        with suppress(OSError):  # what is old does no harm
+            for old in olds:
+                if old != name:
+                    self._remove(old)
+
+    def _samples(self) -> list[str]:
+        """The samples that are kept, smallest first."""
+        return sorted(name for name in self._names() if name.startswith("sample-"))
 
     def _passes(self, number: int) -> list[str]:
         """What is kept of a start, oldest first."""

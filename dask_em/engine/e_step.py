@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dask_em.core.model import Model
-from dask_em.core.records import Parameters, Statistics
-from dask_em.core.together import expect_each
+from dask_em.core.records import Parameters
+from dask_em.core.together import Parts, expect_each
+from dask_em.engine.sample import Sampling, Survey, survey
 from dask_em.engine.source import Partition
 from dask_em.engine.stream import Piece, Reading, Tally, fold_leaves
 from dask_em.errors import DataError
@@ -25,18 +26,21 @@ class Expectation:
     model: Model[Any, Any]
     candidates: tuple[Parameters, ...]
     reading: Reading
+    sampling: Sampling | None = None  # of a sample that the pass brings along
 
 
 @dataclass(frozen=True)
 class Summed:
-    """The statistics of each candidate, and what they cost."""
+    """The statistics of each candidate, what they cost, and the sample if one was wanted."""
 
-    statistics: tuple[Statistics, ...]
+    statistics: Parts
     tally: Tally
+    survey: Survey | None = None
 
     def __add__(self, other: Summed) -> Summed:
-        both = zip(self.statistics, other.statistics, strict=True)
-        return Summed(tuple(mine + theirs for mine, theirs in both), self.tally + other.tally)
+        assert (self.survey is None) == (other.survey is None)
+        both = self.survey and other.survey and self.survey + other.survey
+        return Summed(self.statistics + other.statistics, self.tally + other.tally, both)
 
 
 def expect_leaves(
@@ -44,19 +48,22 @@ def expect_leaves(
 ) -> Summed | None:
     """The statistics of a task's leaves; None if they are empty."""
     reading = expectation.reading
+    if expectation.sampling is not None:
+        reading = replace(reading, with_positions=True)
     return fold_leaves(leaves, reading, lambda piece: _expect(piece, expectation), stopped)
 
 
 def _expect(piece: Piece, expectation: Expectation) -> Summed:
     begin = time.perf_counter()
     model, block = expectation.model, piece.block
-    statistics = tuple(expect_each(model, block, expectation.candidates))
-    first = statistics[0].log_likelihood
+    statistics = expect_each(model, block, expectation.candidates)
     # candidates that were tried on the way may fail; all fail where the values are to blame
-    if not any(math.isfinite(one.log_likelihood) for one in statistics):
+    found = [one.log_likelihood for one in statistics]
+    if not any(math.isfinite(one) for one in found):
         raise DataError(
-            f"the log-likelihood of {piece.name} is {first}: its values are too large to be "
+            f"the log-likelihood of {piece.name} is {found[0]}: its values are too large to be "
             "squared, or not finite; rescale the features"
         )
+    brought = None if expectation.sampling is None else survey(piece, expectation.sampling)
     cost = Tally(compute_seconds=time.perf_counter() - begin)
-    return Summed(statistics, piece.tally + cost)
+    return Summed(Parts(tuple(statistics)), piece.tally + cost, brought)

@@ -1,4 +1,4 @@
-"""The first pass, made when its sample is first asked for."""
+"""The sample of a fit: brought by the first pass, and by later ones where it was too small."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from dask_em.core.block import Block
 from dask_em.engine.monitor import PassRecord
 from dask_em.engine.passes import Passes
-from dask_em.engine.sample import Sampling
+from dask_em.engine.sample import Sampling, Survey
 
 if TYPE_CHECKING:
     from dask_em.engine.checkpoint import Checkpoint
@@ -18,39 +18,69 @@ __all__ = ["FirstPass"]
 
 
 class FirstPass:
-    """The first pass, made when its sample is first asked for, unless a checkpoint holds it."""
+    """The first pass, made when its sample is first asked for, unless a checkpoint holds it.
+
+    A sample that has grown begins with the rows that it had before.
+    """
 
     def __init__(
         self, passes: Passes[Any, Any], size: int | None, checkpoint: Checkpoint | None = None
     ) -> None:
         self._passes, self._size, self._checkpoint = passes, size, checkpoint
-        self._sample: Block | None = None
+        self._rows: Block | None = None
         self._complete = False
         self.records: tuple[PassRecord, ...] = ()
         kept = None if checkpoint is None else checkpoint.sample()
         if kept is not None:
-            self._sample, self._complete, self.records = kept.block, kept.complete, (kept.record,)
+            self._rows, self._complete, self.records = kept.block, kept.complete, (kept.record,)
             passes.monitor.end(kept.record)
 
     def sample(self) -> Block:
-        """Rows of the sample."""
-        if self._sample is None:
-            self._sample = self._drawn()
-        return self._sample
+        """Rows of the sample of the first pass."""
+        rows = self._all()
+        n_rows = self.records[0].sample_rows
+        return rows if n_rows == len(rows) else rows.take(slice(0, n_rows))
+
+    def beginning(self, n_rows: int) -> Block:
+        """Rows of the sample in an order of which every beginning is itself a sample."""
+        rows = self._all()
+        if self._complete:
+            return rows.take(np.random.default_rng(0).permutation(len(rows))[:n_rows])
+        return rows.take(slice(0, n_rows))  # in the order of hashes
 
     def holds_every_row(self) -> bool:
         """Whether the sample is all there is."""
-        self.sample()
+        self._all()
         return self._complete
 
-    def _drawn(self) -> Block:
-        passes = self._passes
-        sampling = Sampling.of(passes.source.schema, passes.reading, self._size)
-        survey, record = passes.first(sampling)
-        self._complete, self.records = survey.complete, (record,)
+    @property
+    def n_rows(self) -> int:
+        """All rows that entered, of the sample or not."""
+        self._all()
+        return self.records[0].rows
+
+    def sampling(self, n_rows: int) -> Sampling:
+        """What a pass needs to bring a larger sample along."""
+        sampling = Sampling.of(self._passes.source.schema, self._passes.reading, n_rows)
+        return sampling.of_rows(self.n_rows)
+
+    def grow(self, survey: Survey) -> int:
+        """Take the sample that a pass brought along; return how many rows it has."""
+        self._rows = self._taken(survey)
+        return len(self._rows)
+
+    def _all(self) -> Block:
+        if self._rows is None:
+            sampling = Sampling.of(self._passes.source.schema, self._passes.reading, self._size)
+            survey, record = self._passes.first(sampling)
+            self._complete, self.records = survey.complete, (record,)
+            self._rows = self._taken(survey)
+        return self._rows
+
+    def _taken(self, survey: Survey) -> Block:
         sample = survey.sample()
         # the last bits of what is computed may depend on the order in memory
         sample = Block(np.ascontiguousarray(sample.values), sample.weights)
         if self._checkpoint is not None:
-            self._checkpoint.keep_sample(sample, survey.complete, record)
+            self._checkpoint.keep_sample(sample, self._complete, self.records[0])
         return sample

@@ -5,29 +5,31 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from math import isnan
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
 
 from dask_em.core.algorithm import Algorithm, PlainEM
 from dask_em.core.anderson_em import AndersonEM
 from dask_em.core.block import Block, Missing
-from dask_em.core.corrected import CorrectedEM, optimum
+from dask_em.core.corrected import CorrectedEM
 from dask_em.core.em import Iterate
 from dask_em.core.em import fit as fit_block
-from dask_em.core.geometry import Geometry, SupportsGeometry
 from dask_em.core.model import Model
+from dask_em.core.optimum import optimum
 from dask_em.core.records import Parameters, Statistics
 from dask_em.core.stopping import Outcome, Stopping
 from dask_em.engine.fingerprint import Watch
 from dask_em.engine.first import FirstPass
 from dask_em.engine.limits import one_blas_thread
 from dask_em.engine.loop import Mending, iterate
+from dask_em.engine.method import geometry_of, method_of
 from dask_em.engine.monitor import Monitor, PassRecord
 from dask_em.engine.passes import Passes
 from dask_em.engine.runner import LocalRunner, choose_runner
-from dask_em.engine.sample import surrogate_size
+from dask_em.engine.sample import largest_size, surrogate_size
 from dask_em.engine.sample_rows import SampleRows
 from dask_em.engine.source import Source
 from dask_em.engine.stream import Reading
@@ -40,12 +42,11 @@ if TYPE_CHECKING:
     from dask_em.engine.checkpoint import Checkpoint
     from dask_em.place import URL
 
-__all__ = ["ALGORITHMS", "Fitted", "Score", "fit", "score"]
+__all__ = ["Fitted", "Score", "fit", "score"]
 
 P = TypeVar("P", bound=Parameters)
 S = TypeVar("S", bound=Statistics)
 
-ALGORITHMS = ("auto", "em", "accelerated")
 #: accelerated fits end this near their optimum unless told otherwise, nats per row
 TOL_GAP = 1e-6
 #: starts that an accelerated fit tries on its sample, where passes are free
@@ -167,7 +168,7 @@ def fit(
         monitor or Monitor(),
         cache,
     )
-    accelerated = _accelerated(algorithm, source)
+    method = method_of(algorithm, model, source)
     kept = None
     if checkpoint is not None:
         # it brings Zarr along, which fits in memory do without
@@ -175,7 +176,7 @@ def fit(
         from dask_em.engine.specification import specification
 
         options = {
-            "algorithm": "accelerated" if accelerated else "em",
+            "algorithm": "em" if method == "em" else "accelerated",
             "n_init": n_init,
             "init_sample": init_sample,
             "missing": missing,
@@ -186,27 +187,9 @@ def fit(
     rng = np.random.default_rng() if rng is None else rng
     plan = _Fit(passes, stopping or Stopping(), rng, n_init, kept)
     with one_blas_thread(), passes.runner.keeping(passes.reading.cache):
-        if accelerated:
-            return plan.accelerated(start, previous, init_sample)
-        return plan.plain(start, previous, init_sample)
-
-
-def _accelerated(algorithm: str, source: Source) -> bool:
-    if algorithm not in ALGORITHMS:
-        raise InputError(f"algorithm={algorithm!r}; it must be one of {ALGORITHMS}")
-    return algorithm == "accelerated" or (algorithm == "auto" and not source.local)
-
-
-def _in_no_order(first: FirstPass) -> Block:
-    """The sample in an order of which every beginning is itself a sample."""
-    block = first.sample()
-    if not first.holds_every_row():
-        return block  # in the order of hashes
-    return block.take(np.random.default_rng(0).permutation(len(block)))
-
-
-def _geometry(model: Any) -> Geometry[Any, Any] | None:
-    return model.geometry() if isinstance(model, SupportsGeometry) else None
+        if method == "em":
+            return plan.plain(start, previous, init_sample)
+        return plan.accelerated(start, previous, init_sample)
 
 
 class _Fit(Generic[P, S]):
@@ -238,7 +221,7 @@ class _Fit(Generic[P, S]):
 
     def accelerated(self, start: P | None, previous: float, size: int | None) -> Fitted[P]:
         """EM whose passes correct a sample, or are extrapolated where the model has no geometry."""
-        geometry = _geometry(self.model)
+        geometry = geometry_of(self.model)
         stopping = self.stopping
         if stopping.tol_gap is None:
             stopping = replace(stopping, tol_gap=min(stopping.tol, TOL_GAP))
@@ -248,22 +231,39 @@ class _Fit(Generic[P, S]):
         schema = self.passes.source.schema
         n_free = self.model.n_parameters(schema.n_features) or 1
         first = FirstPass(self.passes, size or surrogate_size(schema, n_free), self.checkpoint)
-        block = _in_no_order(first)
-        sample = SampleRows(self.model, block, LocalRunner().resources.n_threads)
-        complete = first.holds_every_row()
-        if len(sample) < (LEAST_OF_ALL if complete else LEAST_ROWS) * n_free:
+        complete, n_rows = first.holds_every_row(), len(first.sample())
+        if n_rows < (LEAST_OF_ALL if complete else LEAST_ROWS) * n_free:
             if not complete:
-                self._warn_of_few(len(sample), n_free)
+                self._warn_of_few(n_rows, n_free)
             return self._extrapolated(start, previous, first, stopping)
         mending = Mending(self.model, first)
+        sample = self._sample(first)
 
         def begin() -> P:
-            starts = [start] if start is not None else self._starts(block)
-            found: P = optimum(geometry, sample, starts, n_free).parameters
+            rows = sample(n_rows)
+            starts = [start] if start is not None else self._starts(rows.block)
+            found: P = optimum(geometry, rows, starts, n_free, self._can_be_evaluated).parameters
             return found
 
-        corrected: Algorithm[P, S] = CorrectedEM(geometry, sample, mending, mending.is_useless)
+        corrected: Algorithm[P, S] = CorrectedEM(
+            geometry,
+            sample,
+            n_rows,
+            n_rows if complete else largest_size(schema, first.n_rows),
+            mending,
+            mending.is_useless,
+            self._can_be_evaluated,
+        )
         return self._run(corrected, mending, begin, first, stopping, previous)
+
+    def _sample(self, first: FirstPass) -> Callable[[int], SampleRows[P, S]]:
+        n_threads = LocalRunner().resources.n_threads
+
+        @lru_cache(1)  # it changes when the sample has grown
+        def sample(n_rows: int) -> SampleRows[P, S]:
+            return SampleRows(self.model, first.beginning(n_rows), n_threads)
+
+        return sample
 
     @staticmethod
     def _warn_of_few(n_rows: int, n_free: int) -> None:
@@ -375,9 +375,10 @@ def score(
     reading = Reading(source.schema, Missing(missing), on_bad_chunk)
     runner = choose_runner(source, client)
     passes = Passes(model, source, runner, reading, monitor or Monitor())
-    (statistics,), record = passes.expect([parameters], 0)
+    made = passes.expect([parameters], 0)
+    (statistics,) = made.statistics
     found = Iterate(parameters, statistics, model.log_prior(parameters))
-    record = replace(record, objective=found.objective)
+    record = replace(made.record, objective=found.objective)
     passes.monitor.end(record)
     mass = statistics.mass
     return Score(statistics.log_likelihood / mass, mass, record)

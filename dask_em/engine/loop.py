@@ -54,8 +54,7 @@ class Mending(Generic[P, S]):
 
     def maximize(self, statistics: S) -> P:
         parameters = self.model.maximize(statistics)
-        useless = [repair for repair in self.found(parameters) if repair.kind != "singular"]
-        if not useless or self.reseeds >= MOST_RESEEDS:
+        if not self.is_useless(parameters) or self.reseeds >= MOST_RESEEDS:
             return parameters
         self.reseeds += 1
         model: Any = self.model
@@ -121,34 +120,41 @@ class _Loop(Generic[P, S]):
         self.passes, self.algorithm, self.mending = passes, algorithm, mending
 
     def begin(self, start: P, previous: float) -> Progress[P, S]:
-        (statistics,), record = self.passes.expect([start], 0)
+        made = self.passes.expect([start], 0)
+        (statistics,) = made.statistics
         found = Iterate(start, statistics, self.mending.log_prior(start))
-        told = self._told(record, Candidate("start", start), found, None)
+        told = self._told(made.record, Candidate("start", start), found, None)
         return Progress(found, self.algorithm.begin(), previous, (told,))
 
     def advance(self, progress: Progress[P, S], proposal: Proposal[P]) -> Progress[P, S]:
         """The best candidate of a pass, or the same iterate where all are worse."""
         before, candidates = progress.iterate, proposal.candidates
-        every, record = self.passes.expect(
-            [one.parameters for one in candidates], progress.n_passes
+        wanted = proposal.sample_rows
+        made = self.passes.expect(
+            [one.parameters for one in candidates],
+            progress.n_passes,
+            None if wanted is None else self.mending.first.sampling(wanted),
         )
+        record = made.record
+        if made.survey is not None:
+            record = replace(record, sample_rows=self.mending.first.grow(made.survey))
         found = [
             Iterate(one.parameters, sums, self.mending.log_prior(one.parameters))
-            for one, sums in zip(candidates, every, strict=True)
+            for one, sums in zip(candidates, made.statistics, strict=True)
         ]
         # a candidate may be so bad that its likelihood is not a number
         alone = len(found) == 1 and candidates[0].sure  # and perhaps of fewer components
         gains = [0.0] if alone else [self.algorithm.gained(one, before) for one in found]
         best = max(range(len(gains)), key=lambda i: (isfinite(gains[i]), gains[i]))
         slack = ROUNDING * max(1.0, abs(before.objective))
+        memory = self.algorithm.learned(proposal.memory, before, found, gains)
         if not candidates[best].sure and not gains[best] > -slack:
-            memory = self.algorithm.rejected(proposal.memory)
             history = (*progress.history, replace(record, step="rejected"))
             # the gain of the pass before says nothing of where this one would have led
             return replace(progress, memory=memory, previous=-inf, history=history)
         told = self._told(record, candidates[best], found[best], before.objective)
         history = (*progress.history, told)
-        return Progress(found[best], proposal.memory, before.objective, history)
+        return Progress(found[best], memory, before.objective, history)
 
     def _told(
         self,

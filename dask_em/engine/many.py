@@ -132,7 +132,8 @@ def _pass(passes: Passes[Any, Any], courses: Sequence[_Course], previous: PassRe
     parameters = TogetherParameters(tuple(course.parameters for course in courses))
     repairs = tuple(repair for course in courses for repair in course.repairs)
     iteration = 0 if previous.kind == "first" else previous.iteration + 1
-    (statistics,), record = passes.expect([parameters], iteration)
+    made = passes.expect([parameters], iteration)
+    (statistics,), record = made.statistics, made.record
     for course, found in zip(courses, statistics.members, strict=True):
         if found is not None:
             course.take(found, record)

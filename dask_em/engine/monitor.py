@@ -28,9 +28,10 @@ class PassRecord(Record):
     n_tasks: int
     kernel: str | None  # which arithmetic the E-step used
     repairs: tuple[Repair, ...] = ()  # of the M-step before the pass
-    step: str | None = None  # how the parameters were found: "em", "corrected", "fallback", ...
+    step: str | None = None  # how the parameters were found: "em", "corrected", "rejected", ...
     gap: float | None = None  # estimated nats per row from the objective to its optimum
     cached_bytes: int = 0  # that the workers had kept
+    sample_rows: int = 0  # of a sample that the pass brought along
     between_seconds: float = 0.0  # in memory, from the end of the pass to the next
 
     @property

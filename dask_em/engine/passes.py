@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 from dask_em.core.model import Model, SupportsKernels
@@ -19,10 +19,19 @@ from dask_em.engine.source import Source
 from dask_em.engine.stream import Reading, Tally
 from dask_em.errors import DataError
 
-__all__ = ["Passes"]
+__all__ = ["Pass", "Passes"]
 
 P = TypeVar("P", bound=Parameters)
 S = TypeVar("S", bound=Statistics)
+
+
+@dataclass(frozen=True)
+class Pass(Generic[S]):
+    """What a pass found."""
+
+    statistics: list[S]  # of each candidate
+    record: PassRecord  # what it cost; what came of it, the caller adds
+    survey: Survey | None  # that it brought along
 
 
 class Passes(Generic[P, S]):
@@ -55,22 +64,26 @@ class Passes(Generic[P, S]):
             # so many rows were dropped that too few hashes were looked at
             survey = self._survey(wider)
         record = self._record("first", 0, survey.tally, time.perf_counter() - begin)
+        record = replace(record, sample_rows=survey.n_kept)
         self.monitor.end(record)
         self._settle(survey.tally)
         return survey, record
 
-    def expect(self, candidates: Sequence[P], iteration: int) -> tuple[list[S], PassRecord]:
+    def expect(
+        self, candidates: Sequence[P], iteration: int, sampling: Sampling | None = None
+    ) -> Pass[S]:
         """The statistics that each of some parameters induces, all in one reading.
 
-        The record says what the pass cost; what it found, the caller adds.
+        A sample is brought along where one is wanted.
         """
         self.monitor.begin("em", iteration, self.plan.n_tasks)
         begin = time.perf_counter()
-        summed = self._summed(tuple(candidates))
+        summed = self._summed(tuple(candidates), sampling)
         record = self._record("em", iteration, summed.tally, time.perf_counter() - begin)
         self._settle(summed.tally)
         statistics: Any = list(summed.statistics)
-        return statistics, replace(record, kernel=self._kernel(candidates[0]))
+        record = replace(record, kernel=self._kernel(candidates[0]))
+        return Pass(statistics, record, summed.survey)
 
     def _survey(self, sampling: Sampling) -> Survey:
         found = self.runner.reduce(
@@ -78,12 +91,13 @@ class Passes(Generic[P, S]):
         )
         return checked(found, self.source.schema)
 
-    def _summed(self, candidates: tuple[P, ...]) -> Summed:
-        expectation = Expectation(self.model, candidates, self.reading)
+    def _summed(self, candidates: tuple[P, ...], sampling: Sampling | None) -> Summed:
+        expectation = Expectation(self.model, candidates, self.reading, sampling)
         summed = self.runner.reduce(
             "em-expect", expect_leaves, self.partitions, expectation, self.monitor
         )
-        if not isinstance(summed, Summed) or not summed.statistics[0].mass > 0:
+        first = summed.statistics[0] if isinstance(summed, Summed) else None
+        if not isinstance(summed, Summed) or first is None or not first.mass > 0:
             raise DataError(
                 f"{self.source.schema.describe} has no row of positive weight; nothing can be "
                 "fitted to it"

@@ -17,7 +17,7 @@ from dask_em.engine.source import Partition, Schema
 from dask_em.engine.stream import Piece, Reading, Tally, fold_leaves
 from dask_em.errors import DataError
 
-__all__ = ["Sampling", "Survey", "surrogate_size", "survey_leaves"]
+__all__ = ["Sampling", "Survey", "largest_size", "surrogate_size", "survey", "survey_leaves"]
 
 #: bytes of a sample, and its rows: enough for starts, light on the client
 SAMPLE_BYTES = 32 << 20
@@ -146,14 +146,23 @@ def default_size(schema: Schema) -> int:
     return min(SAMPLE_ROWS, max(1000, SAMPLE_BYTES // (8 * max(schema.n_features, 1))))
 
 
-def surrogate_size(schema: Schema, n_free: int) -> int:
+def surrogate_size(schema: Schema, n_free: int | None) -> int:
     """Rows that stand for all of them between passes, for a model of n_free parameters."""
-    # the rows as they are, and in float64
-    held = SURROGATE_BYTES // ((schema.dtype.itemsize + 8) * max(schema.n_features, 1))
-    size = min(ROWS_PER_PARAMETER * n_free, held)
+    size = min(ROWS_PER_PARAMETER * (n_free or 1), _held(schema))
     if schema.n_rows is not None and size < schema.n_rows:
         size = min(size, schema.n_rows // 4)
     return max(default_size(schema), size)
+
+
+def largest_size(schema: Schema, n_rows: int | None) -> int:
+    """Rows to which a sample of n_rows may grow; None where their number is not known."""
+    held = _held(schema)
+    return held if n_rows is None else min(held, n_rows // 4)
+
+
+def _held(schema: Schema) -> int:
+    """Rows that fit into the bytes of a sample, as they are and in float64."""
+    return SURROGATE_BYTES // ((schema.dtype.itemsize + 8) * max(schema.n_features, 1))
 
 
 def survey_leaves(
@@ -161,10 +170,11 @@ def survey_leaves(
 ) -> Survey | None:
     """The survey of a task's leaves; None if they are empty."""
     reading = sampling.reading
-    return fold_leaves(leaves, reading, lambda piece: _survey(piece, sampling), stopped)
+    return fold_leaves(leaves, reading, lambda piece: survey(piece, sampling), stopped)
 
 
-def _survey(piece: Piece, sampling: Sampling) -> Survey:
+def survey(piece: Piece, sampling: Sampling) -> Survey:
+    """What a piece with the positions of its rows adds."""
     block, positions = piece.block, piece.positions
     d = block.n_features
     if positions is None or not len(block):
@@ -191,21 +201,21 @@ def _hashed(positions: Array) -> Array:
     return np.asarray(z ^ (z >> np.uint64(31)))
 
 
-def checked(survey: Survey | None, schema: Schema) -> Survey:
+def checked(found: Survey | None, schema: Schema) -> Survey:
     """The survey, if there is anything to fit."""
-    if survey is None or not survey.tally.rows:
-        tally = Tally() if survey is None else survey.tally
+    if found is None or not found.tally.rows:
+        tally = Tally() if found is None else found.tally
         reasons = [f"all {tally.dropped} rows hold NaN and were dropped"] * bool(tally.dropped)
         reasons += [f"{tally.bad_chunks} unreadable chunks were skipped"] * bool(tally.bad_chunks)
         reason = " and ".join(reasons) or "no weight is positive, or it is empty"
         raise DataError(f"{schema.describe} has no row to fit: {reason}; mend or select the data")
-    largest = float(max(-survey.low.min(), survey.high.max()))
+    largest = float(max(-found.low.min(), found.high.max()))
     limit = LARGEST[schema.dtype]
     if largest > limit:
         raise DataError(
             f"{schema.describe} holds values up to {largest:g}, too large to be squared in "
             f"{schema.dtype}; rescale the features to below {limit:g}"
         )
-    if not survey.mass > 0:
+    if not found.mass > 0:
         raise DataError(f"all weights of {schema.describe} are zero; one must be positive")
-    return survey
+    return found

@@ -13,7 +13,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from dask_em.core.records import Array
-from dask_em.engine.fit import ALGORITHMS
+from dask_em.engine.method import ALGORITHMS
 from dask_em.engine.monitor import Monitor
 from dask_em.engine.query import Label, LogDensity, Probability
 from dask_em.engine.source import Source

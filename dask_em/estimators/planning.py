@@ -7,19 +7,18 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from dask_em.core.block import Missing
-from dask_em.core.geometry import SupportsGeometry
 from dask_em.core.model import Model
 from dask_em.core.records import Parameters
 from dask_em.engine.cache import Cache
-from dask_em.engine.fit import _accelerated
+from dask_em.engine.method import method_of
 from dask_em.engine.plan import Plan
 from dask_em.engine.probe import Measured, Unmeasured, n_workers
 from dask_em.engine.probe import probe as measure
 from dask_em.engine.promise import Promise, expected_passes
 from dask_em.engine.room import parse_cache
 from dask_em.engine.runner import LocalRunner, Runner, choose_runner
-from dask_em.engine.sample import Sampling, surrogate_size
-from dask_em.engine.source import Schema, Source
+from dask_em.engine.sample import Sampling, largest_size, surrogate_size
+from dask_em.engine.source import Schema
 from dask_em.engine.stream import Reading
 from dask_em.errors import InputError
 from dask_em.estimators.gaussian_mixture import GaussianMixture
@@ -105,7 +104,7 @@ def plan(
     )
     runner = choose_runner(source, client)
     made = Plan.make(source, runner.resources)
-    method = _method(algorithm or asked.algorithm, asked.model, source)
+    method = method_of(algorithm or asked.algorithm, asked.model, source)
     kept = parse_cache(cache, made, runner.resources, isinstance(runner, LocalRunner))
     found: Measured | Unmeasured = Unmeasured("no probe was wanted")
     if probe:
@@ -197,13 +196,6 @@ class _Asked:
         )  # fmt: skip
 
 
-def _method(algorithm: str, model: Model[Any, Any], source: Source) -> str:
-    """By what the passes of the fit are made."""
-    if not _accelerated(algorithm, source):
-        return "em"
-    return "accelerated" if isinstance(model, SupportsGeometry) else "extrapolated"
-
-
 @dataclass(frozen=True)
 class _Beside:
     """Bytes beside those of the tasks' blocks."""
@@ -235,10 +227,11 @@ class _Beside:
 
 
 def _sampling(method: str, asked: _Asked, reading: Reading) -> Sampling:
-    """The sample of the fit: one that stands for all rows grows with the model."""
+    """The largest sample of the fit: one that stands for all rows grows where it must."""
     schema, size = reading.schema, asked.init_sample
-    if method == "accelerated" and size is None:
-        size = surrogate_size(schema, asked.model.n_parameters(schema.n_features) or 1)
+    if method == "accelerated":
+        size = size or surrogate_size(schema, asked.model.n_parameters(schema.n_features))
+        size = max(size, largest_size(schema, schema.n_rows))
     return Sampling.of(schema, reading, size)
 
 

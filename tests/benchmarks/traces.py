@@ -156,7 +156,7 @@ def accelerated(
         stopping=Stopping(1e-12, MOST_ACCELERATED, tol_gap=1e-11),
     )
     seconds = time.perf_counter() - begin
-    share = sample_share(fitted, sample_rows / len(problem.rows))
+    share = sample_share(fitted, len(problem.rows))
     full = [record for record in fitted.history if record.objective is not None]
     return Trace(
         "anderson" if bare else "accelerated",
@@ -168,9 +168,9 @@ def accelerated(
     )
 
 
-def sample_share(fitted: Fitted[Any], share: float) -> float:
-    """What the sample cost: its share of a pass, if one was taken."""
-    return share if any(record.kind == "first" for record in fitted.history) else 0.0
+def sample_share(fitted: Fitted[Any], n_rows: int) -> float:
+    """What the sample cost: its share of a pass, to which it grew in the end."""
+    return max((record.sample_rows for record in fitted.history), default=0) / n_rows
 
 
 @dataclass(frozen=True)

@@ -94,3 +94,11 @@ def clusters(n: int = 4000, d: int = 3, k: int = 3) -> np.ndarray:
     rng = np.random.default_rng(0)
     centres = 2 * rng.normal(size=(k, d))
     return centres[rng.integers(k, size=n)] + rng.normal(size=(n, d))
+
+
+def overlapping(n: int = 40_000, k: int = 3, d: int = 2) -> np.ndarray:
+    """Components that plain EM takes hundreds of passes to tell apart."""
+    rng = np.random.default_rng(7)
+    which = rng.integers(k, size=n)
+    means, spreads = 1.2 * rng.normal(size=(k, d)), rng.uniform(0.6, 1.4, size=(k, d))
+    return means[which] + spreads[which] * rng.normal(size=(n, d))

@@ -21,7 +21,7 @@ from dask_em import (
     Stopping,
     archive,
 )
-from dask_em.core.corrected import Pair
+from dask_em.core.corrected import Known
 from dask_em.core.records import Record
 from dask_em.engine import checkpoint as module
 from dask_em.engine.fit import fit
@@ -31,7 +31,7 @@ from dask_em.engine.packed import Packed
 from dask_em.models.seeding import KMeans, RandomRows
 from dask_em.sources.arrays import NumpySource
 from dask_em.sources.registry import open_source
-from tests.engine.sources import MadeSource, clusters
+from tests.engine.sources import MadeSource, clusters, overlapping
 from tests.sources.cases import DASK, NUMPY, ZARR
 
 MIXTURE = Mixture(Gaussian(), 3, KMeans())
@@ -49,7 +49,18 @@ def run(checkpoint=None, n=6, model=MIXTURE, source=SOURCE, seed=0, **options):
 def told(fitted):
     """All that a fit gives but the time it took."""
     passes = [
-        (r.kind, r.iteration, r.objective, r.gain, r.rows, r.repairs, r.step, r.gap, r.kernel)
+        (
+            r.kind,
+            r.iteration,
+            r.objective,
+            r.gain,
+            r.rows,
+            r.repairs,
+            r.step,
+            r.gap,
+            r.kernel,
+            r.sample_rows,
+        )
         for r in fitted.history
     ]
     tree, arrays = fitted.parameters.flatten()
@@ -88,6 +99,40 @@ def test_a_fit_goes_on_where_it_stopped(algorithm, n, tmp_path):
     assert [record.kind for record in seen.records] == ["first"] + 6 * ["em"]
 
 
+GROWING = {"source": MadeSource(overlapping(), 3000), "algorithm": "accelerated"}
+GROWING |= {"init_sample": 300, "n": 6}
+
+
+def test_a_fit_whose_sample_grows_goes_on_with_what_it_had(tmp_path, monkeypatch):
+    """Also where it was killed when the larger sample was written and the pass was not."""
+    expected = told(run(**GROWING))
+    assert len(grown(run(**GROWING))) > 2
+    for stop in range(1, 6):
+        run(tmp_path / f"{stop}", **GROWING | {"n": stop})
+        assert told(run(tmp_path / f"{stop}", **GROWING)) == expected
+    with monkeypatch.context() as killed:
+        killed.setattr(module.Checkpoint, "keep", failing(module.Checkpoint.keep, 3))
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path / "ck", **GROWING)
+    assert told(run(tmp_path / "ck", **GROWING)) == expected
+
+
+def grown(fitted):
+    return [record.sample_rows for record in fitted.history if record.sample_rows]
+
+
+def failing(keep, at):
+    """Killed before it writes for the so-manieth time."""
+    calls = iter(range(1, 100))
+
+    def instead(*arguments):
+        if next(calls) == at:
+            raise KeyboardInterrupt
+        return keep(*arguments)
+
+    return instead
+
+
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_a_finished_fit_costs_no_pass_and_stays_as_it_is(algorithm, tmp_path):
     first = run(tmp_path / "ck", algorithm=algorithm, stopping=Stopping(1e-3, 100))
@@ -106,7 +151,7 @@ def test_several_starts_go_on_each_where_it_stopped(tmp_path):
     assert len({name.partition("-pass")[0] for name in os.listdir(tmp_path / "ck")} - FILES) == 3
 
 
-FILES = {"checkpoint.json", "sample"}
+FILES = {"checkpoint.json", "sample-000000003000"}
 
 
 @pytest.mark.parametrize("at", range(1, 9))
@@ -194,7 +239,7 @@ def test_rows_with_weights_and_rows_left_out(tmp_path):
 
 def test_only_the_last_pass_is_there(tmp_path):
     run(tmp_path / "ck", 4)
-    names = {"checkpoint.json", "sample", "start-0-pass-000004"}
+    names = FILES | {"start-0-pass-000004"}
     assert set(os.listdir(tmp_path / "ck")) == names
 
 
@@ -259,11 +304,18 @@ def test_other_values_in_memory_are_another_fit(tmp_path):
         run(tmp_path / "ck", source=NumpySource(ROWS + 1))
 
 
-def test_a_checkpoint_of_a_newer_version(tmp_path, monkeypatch):
-    with monkeypatch.context() as newer:
-        newer.setattr(module, "VERSION", module.VERSION + 1)
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (1, r"newer dask_em, in version 3.1.*up to 2.1; upgrade"),
+        (-1, r"older dask_em, in version 1.1.*from 2.1 only; go on with that"),
+    ],
+)
+def test_a_checkpoint_of_another_version(change, told, tmp_path, monkeypatch):
+    with monkeypatch.context() as other:
+        other.setattr(module, "VERSION", module.VERSION + change)
         run(tmp_path / "ck", 2)
-    with pytest.raises(ArchiveError, match=r"newer dask_em, in version 2.1.*up to 1.1; upgrade"):
+    with pytest.raises(ArchiveError, match=told):
         run(tmp_path / "ck")
 
 
@@ -336,9 +388,9 @@ def test_packed_records_come_back_bit_by_bit():
     parameters = run(n=1).parameters
     assert Packed.of(parameters).unpacked().equals(parameters)
     assert isinstance(Packed.of(MIXTURE).unpacked(), Record)
-    twice = Packed.of(Pair(parameters, parameters))
+    twice = Packed.of(Known(parameters, parameters))
     assert len(twice.data) == len(Packed.of(parameters).data)
-    assert twice.unpacked().equals(Pair(parameters, parameters))
+    assert twice.unpacked().equals(Known(parameters, parameters))
 
 
 @pytest.fixture

@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
 
 from dask_em.core.block import Block
 from dask_em.core.climb import Effort, climb
-from dask_em.core.corrected import CorrectedEM, Corrections, optimum
+from dask_em.core.corrected import RADIUS, SHARE, CorrectedEM, Corrections, Known, Local, Step
 from dask_em.core.em import Iterate
+from dask_em.core.optimum import optimum
 from dask_em.core.surrogate import Surrogate
 from dask_em.engine.sample_rows import SampleRows
 from dask_em.models.covariance import STRUCTURES, Full
 from dask_em.models.gaussian import Gaussian
 from dask_em.models.mixture import Mixture
 from dask_em.models.seeding import KMeans
-
-
-def overlapping(n: int = 40_000, k: int = 3, d: int = 2) -> Block:
-    """Components that plain EM tells apart in hundreds of passes."""
-    rng = np.random.default_rng(7)
-    which = rng.integers(k, size=n)
-    means, spreads = 1.2 * rng.normal(size=(k, d)), rng.uniform(0.6, 1.4, size=(k, d))
-    return Block(means[which] + spreads[which] * rng.normal(size=(n, d)))
+from tests.engine.sources import overlapping
 
 
 def model_of(structure: object = None, reg_covar: float = 0.0) -> Mixture:
@@ -45,23 +40,33 @@ def corrected(
         found = [evaluated(model, rows, one.parameters) for one in proposal.candidates]
         gains = [algorithm.gained(one, iterates[-1]) for one in found]
         best = int(np.nanargmax(gains))
+        memory = algorithm.learned(proposal.memory, iterates[-1], found, gains)
         if gains[best] < 0 and not proposal.candidates[best].sure:
-            memory = algorithm.rejected(proposal.memory)
             continue
         assert gains[best] > -1e-12
         iterates.append(found[best])
-        memory = proposal.memory
     return iterates
+
+
+def algorithm_of(model: Mixture, sample: SampleRows, n_rows: int, most: int = 0) -> CorrectedEM:
+    """A sample of so many rows, which may grow to `most`."""
+    return CorrectedEM(model.geometry(), sample.first, n_rows, max(most, n_rows), model)
 
 
 @pytest.fixture(scope="module")
 def rows() -> SampleRows:
-    return SampleRows(model_of(), overlapping(), 2)
+    return SampleRows(model_of(), Block(overlapping()), 2)
 
 
 @pytest.fixture(scope="module")
 def start(rows):
     return model_of().initialize(rows.block, np.random.default_rng(0))
+
+
+@pytest.fixture(scope="module")
+def near(rows, start):
+    """The optimum of a good sample."""
+    return optimum(model_of().geometry(), rows.first(20_000), [start], 17).parameters
 
 
 def test_the_surrogate_has_the_slope_and_the_step_of_all_rows(rows, start):
@@ -84,12 +89,9 @@ def test_the_surrogate_of_all_rows_is_their_likelihood(rows, start):
     assert value == pytest.approx(whole / len(rows), rel=1e-9)
 
 
-@pytest.mark.parametrize("damping", [0.0, 0.5])
-def test_the_slope_is_that_of_the_value(rows, start, damping):
+def test_the_slope_is_that_of_the_value(rows, start):
     geometry = model_of().geometry()
-    surrogate = Surrogate.around(
-        geometry, rows.first(1500).expect, start, rows.expect(start), damping
-    )
+    surrogate = Surrogate.around(geometry, rows.first(1500).expect, start, rows.expect(start))
     chart = geometry.chart(start)
     at = 0.05 * np.random.default_rng(0).normal(size=chart.vector(start).shape)
     slope = surrogate.slope(surrogate.at(chart.parameters(at)), chart)
@@ -107,7 +109,7 @@ def test_a_climb_ends_where_em_ends(rows, structure):
     begin = model.initialize(whole.block, np.random.default_rng(0))
     surrogate = Surrogate.around(model.geometry(), whole.expect, begin, whole.expect(begin))
     top = climb(surrogate, begin, Effort(1e-12, 1e-13, 800, em_steps=15))
-    assert top.inside
+    assert top.finished
     assert top.gain > 0
     here = evaluated(model, whole, top.parameters)
     stepped = evaluated(model, whole, model.maximize(here.statistics))
@@ -116,11 +118,10 @@ def test_a_climb_ends_where_em_ends(rows, structure):
     assert np.linalg.norm(slope) / len(whole) < 1e-4
 
 
-def test_few_corrections_where_em_takes_hundreds(rows, start):
+def test_few_corrections_where_em_takes_hundreds(rows, near):
     model = model_of()
-    algorithm = CorrectedEM(model.geometry(), rows.first(20_000), model)
-    begin = optimum(model.geometry(), rows.first(20_000), [start], 17).parameters
-    iterates = corrected(algorithm, model, rows, begin, 6)
+    algorithm = algorithm_of(model, rows, 20_000)
+    iterates = corrected(algorithm, model, rows, near, 6)
     iterate = iterates[-1]
     surrogate = Surrogate.around(
         model.geometry(), rows.expect, iterate.parameters, iterate.statistics
@@ -129,19 +130,18 @@ def test_few_corrections_where_em_takes_hundreds(rows, start):
     best = iterate.objective + top.gain
     assert best - iterates[0].objective > 1e-6
     assert best - iterate.objective < 1e-6
-    plain = begin
+    plain = near
     for _ in range(6):
         plain = model.maximize(rows.expect(plain))
     assert best - evaluated(model, rows, plain).objective > 1e-5
 
 
-def test_the_gap_is_what_is_left(rows, start):
+def test_the_gap_is_what_is_left(rows, near):
     model = model_of()
-    algorithm = CorrectedEM(model.geometry(), rows.first(20_000), model)
-    begin = optimum(model.geometry(), rows.first(20_000), [start], 17).parameters
-    iterate = evaluated(model, rows, begin)
-    surrogate = Surrogate.around(model.geometry(), rows.expect, begin, iterate.statistics)
-    left = climb(surrogate, begin, Effort(1e-15, 1e-14, 500)).gain
+    algorithm = algorithm_of(model, rows, 20_000)
+    iterate = evaluated(model, rows, near)
+    surrogate = Surrogate.around(model.geometry(), rows.expect, near, iterate.statistics)
+    left = climb(surrogate, near, Effort(1e-15, 1e-14, 500)).gain
     gap = algorithm.propose(iterate, algorithm.begin()).gap
     assert gap == pytest.approx(left, rel=0.3)
 
@@ -152,7 +152,7 @@ def test_a_regularized_fit_ends_where_plain_em_ends(rows):
     plain = model.initialize(whole.block, np.random.default_rng(0))
     for _ in range(3000):
         plain = model.maximize(whole.expect(plain))
-    algorithm = CorrectedEM(model.geometry(), whole.first(3000), model)
+    algorithm = algorithm_of(model, whole, 3000)
     near = model.initialize(whole.block, np.random.default_rng(0))
     iterate = corrected(algorithm, model, whole, near, 15)[-1]
     np.testing.assert_allclose(
@@ -163,25 +163,67 @@ def test_a_regularized_fit_ends_where_plain_em_ends(rows):
     )
 
 
-def test_a_sample_of_another_place_is_damped_or_gives_way_to_em(rows, start):
+def test_a_sample_of_another_place_is_not_trusted(rows, start):
     """A sample that says nothing of the data must not lead anywhere worse."""
     model = model_of()
     odd = rows.block.take(np.flatnonzero(rows.block.values[:, 0] > 1.5)[:60])
-    algorithm = CorrectedEM(model.geometry(), SampleRows(model, odd, 1), model)
+    algorithm = algorithm_of(model, SampleRows(model, odd, 1), 60)
     iterates = corrected(algorithm, model, rows, start, 6)
     assert iterates[-1].objective > iterates[0].objective
 
 
-def test_after_a_rejection_the_em_step_comes_alone(rows, start):
-    model = model_of()
-    algorithm = CorrectedEM(model.geometry(), rows.first(2000), model)
-    memory = algorithm.rejected(Corrections(gain=0.5))
-    iterate = evaluated(model, rows, start)
-    proposal = algorithm.propose(iterate, memory)
-    assert [one.step for one in proposal.candidates] == ["fallback"]
-    assert proposal.candidates[0].sure
-    assert proposal.gap is None
-    assert proposal.memory == replace(memory, rejected=False)
+def test_a_surrogate_that_was_wrong_is_trusted_less_and_em_is_there_to_fall_back_on(rows, near):
+    algorithm = algorithm_of(model_of(), rows, 20_000)
+    iterate = evaluated(model_of(), rows, near)
+    first = algorithm.propose(iterate, algorithm.begin())
+    assert [one.step for one in first.candidates] == ["corrected"]
+    length = first.memory.steps[0].length
+    there = evaluated(model_of(), rows, first.candidates[0].parameters)
+    memory = algorithm.learned(first.memory, iterate, [there], [-0.1])
+    assert memory.radius == pytest.approx(SHARE * length)
+    second = algorithm.propose(iterate, memory)
+    steps = [one.step for one in second.candidates]
+    assert steps == ["corrected"] * (len(steps) - 1) + ["em"]
+    assert second.candidates[-1].sure
+    lengths = [step.length for step in second.memory.steps]
+    assert len(lengths) > 1
+    assert lengths[0] <= memory.radius * (1 + 1e-9)
+    assert all(later <= SHARE * sooner * (1 + 1e-9) for sooner, later in pairwise(lengths))
+
+
+def test_a_surrogate_that_was_right_is_trusted_further(rows, near):
+    algorithm = algorithm_of(model_of(), rows, 20_000)
+    iterate = evaluated(model_of(), rows, near)
+    short = Corrections(20_000, radius=0.01, steps=(Step(0.01, 1e-3),))
+    assert algorithm.learned(short, iterate, [iterate], [0.9e-3]).radius == pytest.approx(0.04)
+    assert algorithm.learned(short, iterate, [iterate], [0.1e-3]).radius < 0.01
+    long = replace(short, radius=RADIUS, steps=(Step(RADIUS, 1e-3),))
+    assert algorithm.learned(long, iterate, [iterate], [0.9e-3]).radius == RADIUS
+
+
+def test_slopes_that_are_known_mend_the_curvature_of_a_small_sample(rows, near):
+    model, geometry = model_of(), model_of().geometry()
+    iterate, chart = evaluated(model, rows, near), geometry.chart(near)
+    places = [chart.parameters(0.01 * axis) for axis in np.eye(chart.vector(near).size)]
+    known = [Known(place, rows.expect(place)) for place in places]
+    ends = [
+        Local(geometry, rows.first(2500), iterate, told).climb(RADIUS, Effort())
+        for told in ((), known)
+    ]
+    gains = [evaluated(model, rows, end.parameters).objective - iterate.objective for end in ends]
+    assert gains[1] > gains[0]
+    assert gains[1] == pytest.approx(ends[1].gain, rel=0.05)
+
+
+def test_a_sample_grows_where_it_is_too_small(rows, near):
+    algorithm = algorithm_of(model_of(), rows, 15_000, most=40_000)
+    iterate = evaluated(model_of(), rows, near)
+    assert algorithm.propose(iterate, algorithm.begin()).sample_rows is None
+    doubtful = replace(algorithm.begin(), doubtful=True)
+    proposal = algorithm.propose(iterate, doubtful)
+    assert proposal.sample_rows == proposal.memory.n_rows == 40_000
+    largest = replace(doubtful, n_rows=40_000)
+    assert algorithm.propose(iterate, largest).sample_rows is None
 
 
 def test_the_better_of_several_starts_wins_on_the_sample(rows, start):
