@@ -13,6 +13,7 @@ from dask_em.cli.model_options import (
     MODEL,
     Algorithm,
     BadChunk,
+    By,
     Components,
     Covariance,
     Degenerate,
@@ -24,10 +25,11 @@ from dask_em.cli.model_options import (
     RegCovar,
     Seed,
     Start,
+    TolGap,
 )
 from dask_em.cli.options import (
-    CLUSTER,
     JSON,
+    Cache,
     Cluster,
     Data,
     Features,
@@ -41,7 +43,7 @@ from dask_em.cli.options import (
     Timeout,
     Weights,
     Workers,
-    byte_count,
+    cache_bytes,
 )
 from dask_em.cli.results import conclusion, effort, passes_document
 from dask_em.cli.saving import check_writable
@@ -72,20 +74,8 @@ def fit(
         ),
     ] = 1e-3,
     max_iter: Annotated[int, typer.Option(min=0, help="Most passes.", rich_help_panel=MODEL)] = 100,
-    algorithm: Annotated[
-        Algorithm,
-        typer.Option(
-            help="Plain EM, or few passes with a sample in between.", rich_help_panel=MODEL
-        ),
-    ] = Algorithm.auto,
-    tol_gap: Annotated[
-        float | None,
-        typer.Option(
-            min=0,
-            help="Stop when the optimum is estimated to be nearer, nats per row.",
-            rich_help_panel=MODEL,
-        ),
-    ] = None,
+    algorithm: By = Algorithm.auto,
+    tol_gap: TolGap = None,
     init_sample: Annotated[
         int | None,
         typer.Option(min=1, help="Rows of the sample.", rich_help_panel=MODEL),
@@ -113,14 +103,7 @@ def fit(
             help="Folder in which every pass is kept; the same command goes on from it.",
         ),
     ] = None,
-    cache: Annotated[
-        str,
-        typer.Option(
-            metavar="BYTES",
-            help="Decoded chunks that each worker keeps: off, auto, or a size such as 2GB.",
-            rich_help_panel=CLUSTER,
-        ),
-    ] = "off",
+    cache: Cache = "off",
     overwrite: Overwrite = False,
     as_json: JSON = False,
 ) -> None:
@@ -129,7 +112,7 @@ def fit(
     The rows are streamed, pass after pass; they may be far larger than memory.
     """
     cluster = Cluster.parse(scheduler, workers, memory, threads)
-    kept = cache if cache in ("off", "auto") else byte_count(cache)
+    kept = cache_bytes(cache)
     selected = Selected.parse(features, sample_dims, storage_option)
     check_reachable(cluster)
     check_writable(out, overwrite)

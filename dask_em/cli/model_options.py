@@ -8,8 +8,8 @@ from typing import Annotated, TypeAlias
 import typer
 
 __all__ = [
-    "Algorithm", "BadChunk", "Components", "Covariance", "Degenerate", "DegeneratePolicy", "Init",
-    "Missing", "MissingPolicy", "OnBadChunk", "RegCovar", "Seed", "Start",
+    "Algorithm", "BadChunk", "By", "Components", "Covariance", "Degenerate", "DegeneratePolicy",
+    "Init", "Missing", "MissingPolicy", "OnBadChunk", "RegCovar", "Seed", "Start", "TolGap",
 ]  # fmt: skip
 
 MODEL = "The model"
@@ -68,6 +68,18 @@ class DegeneratePolicy(StrEnum):
     stop = "raise"
 
 
+By: TypeAlias = Annotated[
+    Algorithm,
+    typer.Option(help="Plain EM, or few passes with a sample in between.", rich_help_panel=MODEL),
+]
+TolGap: TypeAlias = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        help="Stop when the optimum is estimated to be nearer, nats per row.",
+        rich_help_panel=MODEL,
+    ),
+]
 Components: TypeAlias = Annotated[
     int, typer.Option("--components", "-k", min=1, help="Number of components.")
 ]

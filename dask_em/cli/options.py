@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from dask_em.engine.source import Source
 
 __all__ = [
-    "JSON", "Cluster", "Data", "Features", "Memory", "Overwrite", "SampleDims", "Scheduler",
-    "Selected", "StorageOptions", "Threads", "Timeout", "Weights", "Workers", "byte_count",
+    "JSON", "Cache", "Cluster", "Data", "Features", "Memory", "Overwrite", "SampleDims",
+    "Scheduler", "Selected", "StorageOptions", "Threads", "Timeout", "Weights", "Workers",
+    "byte_count", "cache_bytes",
 ]  # fmt: skip
 
 CLUSTER, DATA = "Where it runs", "Which rows"
@@ -76,6 +77,14 @@ Memory: TypeAlias = Annotated[
 ]
 Threads: TypeAlias = Annotated[
     int, typer.Option(min=1, metavar="N", help="Threads of each worker.", rich_help_panel=CLUSTER)
+]
+Cache: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        metavar="BYTES",
+        help="Decoded chunks that each worker keeps: off, auto, or a size such as 2GB.",
+        rich_help_panel=CLUSTER,
+    ),
 ]
 Timeout: TypeAlias = Annotated[
     float,
@@ -181,6 +190,11 @@ def byte_count(text: str) -> int:
     if found <= 0:
         raise typer.BadParameter(f"{text!r} is no size above 0; write e.g. 600MB or 1.5GiB")
     return found
+
+
+def cache_bytes(text: str) -> str | int:
+    """A budget for decoded chunks: off, auto, or a size."""
+    return text if text in ("off", "auto") else byte_count(text)
 
 
 def _names(text: str | None) -> list[str] | None:

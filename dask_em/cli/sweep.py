@@ -12,7 +12,9 @@ import typer
 from dask_em.cli.cluster import WAIT, check_reachable, connected, peak_memory
 from dask_em.cli.model_options import (
     MODEL,
+    Algorithm,
     BadChunk,
+    By,
     Covariance,
     Degenerate,
     DegeneratePolicy,
@@ -23,9 +25,11 @@ from dask_em.cli.model_options import (
     RegCovar,
     Seed,
     Start,
+    TolGap,
 )
 from dask_em.cli.options import (
     JSON,
+    Cache,
     Cluster,
     Data,
     Features,
@@ -39,6 +43,7 @@ from dask_em.cli.options import (
     Timeout,
     Weights,
     Workers,
+    cache_bytes,
 )
 from dask_em.cli.results import effort
 from dask_em.cli.saving import check_writable
@@ -91,6 +96,8 @@ def sweep(
         ),
     ] = 1e-4,
     max_iter: Annotated[int, typer.Option(min=1, help="Most passes.", rich_help_panel=MODEL)] = 100,
+    algorithm: By = Algorithm.auto,
+    tol_gap: TolGap = None,
     init: Init = Start.kmeans,
     seed: Seed = None,
     reg_covar: RegCovar = 1e-6,
@@ -106,6 +113,7 @@ def sweep(
     memory: Memory = None,
     threads: Threads = 1,
     timeout: Timeout = WAIT,
+    cache: Cache = "off",
     overwrite: Overwrite = False,
     as_json: JSON = False,
 ) -> None:
@@ -115,6 +123,7 @@ def sweep(
     """
     cluster = Cluster.parse(scheduler, workers, memory, threads)
     selected = Selected.parse(features, sample_dims, storage_option)
+    kept = cache_bytes(cache)
     wanted, kinds = sizes(components), structures(covariance)
     check_reachable(cluster)
     if out is not None:
@@ -138,6 +147,8 @@ def sweep(
             tol=tol,
             reg_covar=reg_covar,
             max_iter=max_iter,
+            algorithm=algorithm.value,
+            tol_gap=tol_gap,
             init_params=init.value,
             random_state=seed,
             missing=missing.value,
@@ -148,6 +159,7 @@ def sweep(
             sample_dims=selected.sample_dims,
             storage_options=selected.storage_options,
             client=client,
+            cache=kept,
             monitor=progress,
         )
         if out is not None:

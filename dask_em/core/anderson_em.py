@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -21,6 +21,8 @@ S = TypeVar("S", bound=Statistics)
 
 #: passes that the extrapolation looks back on
 MEMORY = 10
+#: steps shorter than this, beside the number itself, are rounding
+LEAST_MOVE = 1e-8
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Steps(Record):
 class AndersonEM(Algorithm[P, S]):
     """The EM step beside an extrapolation of the last ones; the better of the two goes on.
 
-    The arrays of the parameters are taken for one vector. What is no parameter of the model (not
+    All numbers of the parameters are taken for one vector. What is no parameter of the model (not
     finite, of negative variance) loses against the EM step, or raises and is left out.
     """
 
@@ -59,25 +61,59 @@ class AndersonEM(Algorithm[P, S]):
 
 
 def _extrapolated(points: tuple[P, ...], images: tuple[P, ...]) -> P | None:
-    tree, like = images[-1].flatten()
-    shapes = {name: array.shape for name, array in like.items() if array.dtype.kind == "f"}
-    every = [one.flatten()[1] for one in (*points, *images)]
-    if any({name: one[name].shape for name in shapes if name in one} != shapes for one in every):
-        return None
-    vectors = [np.concatenate([one[name].ravel() for name in shapes]) for one in every]
-    half = len(points)
-    found = extrapolated(vectors[:half], vectors[half:])
+    every = [_vector(one) for one in (*points, *images)]
+    if any(vector.shape != every[-1].shape for vector in every) or not every[-1].size:
+        return None  # a component was dropped on the way, or there is no number
+    before, after = np.stack(every[: len(points)]), np.stack(every[len(points) :])
+    # numbers of different units are made comparable by how far steps move them
+    scale = np.abs(after - before).max(axis=0) + LEAST_MOVE * np.abs(after).max(axis=0)
+    scale[scale == 0] = 1
+    found = extrapolated(list(before / scale), list(after / scale))
     if found is None or not np.isfinite(found).all():
         return None
-    return _rebuilt(tree, like, shapes, found)  # type: ignore[return-value]
+    return _rebuilt(images[-1], found * scale)
 
 
-def _rebuilt(
-    tree: dict[str, Any], like: dict[str, Array], shapes: dict[str, tuple[int, ...]], vector: Array
-) -> Record:
-    arrays, at = dict(like), 0
-    for name, shape in shapes.items():
-        size = int(np.prod(shape, dtype=int))
-        arrays[name] = vector[at : at + size].reshape(shape)
-        at += size
-    return Record.unflatten(tree, arrays)
+def _vector(parameters: Record) -> Array:
+    """(m,) all floating-point numbers of parameters."""
+    found = [np.empty(0)]
+
+    def each(values: Array) -> Array:
+        found.append(values.ravel())
+        return values
+
+    _mapped(*parameters.flatten(), each)
+    return np.concatenate(found)
+
+
+def _rebuilt(like: P, vector: Array) -> P:
+    """Parameters whose numbers are those of a vector (m,)."""
+    left = iter(vector)
+
+    def each(values: Array) -> Array:
+        return np.fromiter(left, float, values.size).reshape(values.shape)
+
+    return type(like).unflatten(*_mapped(*like.flatten(), each))  # type: ignore[return-value]
+
+
+def _mapped(
+    tree: Any, arrays: Mapping[str, Array], each: Callable[[Array], Array]
+) -> tuple[Any, dict[str, Array]]:
+    """A flattened record with another array for each of floats; a lone float is one too."""
+    changed = dict(arrays)
+
+    def walk(node: Any) -> Any:
+        if isinstance(node, float):
+            return float(each(np.array(node)))
+        if isinstance(node, list):
+            return [walk(one) for one in node]
+        if not isinstance(node, Mapping):
+            return node
+        if "array" not in node:
+            return {key: walk(one) for key, one in node.items()}
+        name = node["array"]
+        if arrays[name].dtype.kind == "f":
+            changed[name] = each(arrays[name])
+        return node
+
+    return walk(tree), changed

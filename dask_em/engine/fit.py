@@ -5,36 +5,32 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from math import isnan
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
 
-from dask_em.core.algorithm import Algorithm, PlainEM
-from dask_em.core.anderson_em import AndersonEM
+from dask_em.core.algorithm import PlainEM
 from dask_em.core.block import Block, Missing
-from dask_em.core.corrected import CorrectedEM
 from dask_em.core.em import Iterate
 from dask_em.core.em import fit as fit_block
 from dask_em.core.model import Model
-from dask_em.core.optimum import optimum
 from dask_em.core.records import Parameters, Statistics
 from dask_em.core.stopping import Outcome, Stopping
+from dask_em.engine.accelerated import LEAST_ROWS, Accelerated, Beginnings, to_the_optimum
+from dask_em.engine.course import Course
 from dask_em.engine.fingerprint import Watch
 from dask_em.engine.first import FirstPass
 from dask_em.engine.limits import one_blas_thread
-from dask_em.engine.loop import Mending, iterate
+from dask_em.engine.loop import iterate
+from dask_em.engine.mending import Mending
 from dask_em.engine.method import geometry_of, method_of
 from dask_em.engine.monitor import Monitor, PassRecord
 from dask_em.engine.passes import Passes
-from dask_em.engine.runner import LocalRunner, choose_runner
-from dask_em.engine.sample import largest_size, surrogate_size
-from dask_em.engine.sample_rows import SampleRows
+from dask_em.engine.runner import choose_runner
+from dask_em.engine.sample import surrogate_size
 from dask_em.engine.source import Source
 from dask_em.engine.stream import Reading
 from dask_em.engine.trail import Trail
-from dask_em.errors import InputError
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -47,16 +43,10 @@ __all__ = ["Fitted", "Score", "fit", "score"]
 P = TypeVar("P", bound=Parameters)
 S = TypeVar("S", bound=Statistics)
 
-#: accelerated fits end this near their optimum unless told otherwise, nats per row
-TOL_GAP = 1e-6
 #: starts that an accelerated fit tries on its sample, where passes are free
 STARTS = 4
 #: rows that a start is made from
 START_ROWS = 1 << 17
-#: a sample with fewer rows for each free parameter stands for nothing
-LEAST_ROWS = 10
-#: and where it is all there is, passes are cheaper than climbs until there are so many
-LEAST_OF_ALL = 50
 
 
 @dataclass(frozen=True)
@@ -220,50 +210,25 @@ class _Fit(Generic[P, S]):
         return self._em(lambda: self._best_of_sample(first), first)
 
     def accelerated(self, start: P | None, previous: float, size: int | None) -> Fitted[P]:
-        """EM whose passes correct a sample, or are extrapolated where the model has no geometry."""
-        geometry = geometry_of(self.model)
-        stopping = self.stopping
-        if stopping.tol_gap is None:
-            stopping = replace(stopping, tol_gap=min(stopping.tol, TOL_GAP))
-        if geometry is None or stopping.max_iter == 0:
-            first = FirstPass(self.passes, size, self.checkpoint)
-            return self._extrapolated(start, previous, first, stopping)
-        schema = self.passes.source.schema
-        n_free = self.model.n_parameters(schema.n_features) or 1
-        first = FirstPass(self.passes, size or surrogate_size(schema, n_free), self.checkpoint)
-        complete, n_rows = first.holds_every_row(), len(first.sample())
-        if n_rows < (LEAST_OF_ALL if complete else LEAST_ROWS) * n_free:
-            if not complete:
-                self._warn_of_few(n_rows, n_free)
-            return self._extrapolated(start, previous, first, stopping)
+        """EM whose passes correct a sample, or are extrapolated where none can stand for all."""
+        schema, stopping = self.passes.source.schema, to_the_optimum(self.stopping)
+        if not stopping.max_iter:
+            return self.plain(start, previous, size)
+        if size is None and geometry_of(self.model) is not None:
+            size = surrogate_size(schema, self.model.n_parameters(schema.n_features))
+        first = FirstPass(self.passes, size, self.checkpoint)
         mending = Mending(self.model, first)
-        sample = self._sample(first)
+        made = Accelerated(mending, schema, Beginnings(first))
 
         def begin() -> P:
-            rows = sample(n_rows)
-            starts = [start] if start is not None else self._starts(rows.block)
-            found: P = optimum(geometry, rows, starts, n_free, self._can_be_evaluated).parameters
-            return found
+            if not made.corrects:
+                return self._start(first) if start is None else start
+            return made.start(self._starts if start is None else lambda _: [start])
 
-        corrected: Algorithm[P, S] = CorrectedEM(
-            geometry,
-            sample,
-            n_rows,
-            n_rows if complete else largest_size(schema, first.n_rows),
-            mending,
-            mending.is_useless,
-            self._can_be_evaluated,
-        )
-        return self._run(corrected, mending, begin, first, stopping, previous)
-
-    def _sample(self, first: FirstPass) -> Callable[[int], SampleRows[P, S]]:
-        n_threads = LocalRunner().resources.n_threads
-
-        @lru_cache(1)  # it changes when the sample has grown
-        def sample(n_rows: int) -> SampleRows[P, S]:
-            return SampleRows(self.model, first.beginning(n_rows), n_threads)
-
-        return sample
+        if made.is_short:
+            self._warn_of_few(made.n_rows, made.n_free)
+        course = Course(made.algorithm(), mending, stopping)
+        return self._run(course, begin, first, previous)
 
     @staticmethod
     def _warn_of_few(n_rows: int, n_free: int) -> None:
@@ -275,17 +240,6 @@ class _Fit(Generic[P, S]):
             stacklevel=4,
         )
 
-    def _extrapolated(
-        self, start: P | None, previous: float, first: FirstPass, stopping: Stopping
-    ) -> Fitted[P]:
-        mending = Mending(self.model, first)
-
-        def begin() -> P:
-            return self._start(first) if start is None else start
-
-        extrapolated = AndersonEM(mending, self._can_be_evaluated)
-        return self._run(extrapolated, mending, begin, first, stopping, previous)
-
     def _em(
         self,
         start: Callable[[], P],
@@ -294,24 +248,21 @@ class _Fit(Generic[P, S]):
         number: int = 0,
     ) -> Fitted[P]:
         mending = Mending(self.model, first)
-        return self._run(PlainEM(mending), mending, start, first, self.stopping, previous, number)
+        course = Course(PlainEM(mending), mending, self.stopping)
+        return self._run(course, start, first, previous, number)
 
     def _run(
         self,
-        algorithm: Algorithm[P, S],
-        mending: Mending[P, S],
+        course: Course[P, S],
         start: Callable[[], P],
         first: FirstPass,
-        stopping: Stopping,
         previous: float,
         number: int = 0,
     ) -> Fitted[P]:
-        if stopping.max_iter == 0:
+        if self.stopping.max_iter == 0:
             return Fitted(start(), -float("inf"), first.records, Outcome.ITERATION_LIMIT)
-        trail = Trail(number, mending, self.rng, self.watch, self.checkpoint)
-        progress, parameters, outcome = iterate(
-            self.passes, algorithm, mending, start, stopping, previous, trail
-        )
+        trail = Trail(number, course.mending, self.rng, self.watch, self.checkpoint)
+        progress, parameters, outcome = iterate(self.passes, course, start, previous, trail)
         history = (*first.records, *progress.history)
         return Fitted(parameters, progress.iterate.objective, history, outcome)
 
@@ -320,16 +271,6 @@ class _Fit(Generic[P, S]):
         tries = [fit_block(self.model, first.sample(), one, self.stopping) for one in starts]
         best = max(tries, key=lambda candidate: candidate.last.objective)
         return best.parameters
-
-    def _can_be_evaluated(self, parameters: P) -> bool:
-        """Whether a pass with parameters would not end the fit; tried on a row of zeros."""
-        schema = self.passes.source.schema
-        row = Block(np.zeros((1, schema.n_features), schema.dtype))
-        try:
-            with np.errstate(all="ignore"):
-                return not isnan(self.model.expect(row, parameters).log_likelihood)
-        except InputError:
-            return False
 
     def _start(self, first: FirstPass) -> P:
         return self.model.initialize(first.sample(), self.rng)

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from math import inf, isfinite
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dask_em.core.block import Missing
+from dask_em.core.algorithm import Candidate, PlainEM
+from dask_em.core.block import Block, Missing
 from dask_em.core.em import Iterate
 from dask_em.core.em import fit as fit_block
 from dask_em.core.model import Model, Repair, SupportsKernels
-from dask_em.core.records import Statistics
 from dask_em.core.stopping import Outcome, Stopping
 from dask_em.core.together import SupportsTogether, Together, TogetherParameters
+from dask_em.engine.accelerated import Accelerated, Beginnings, to_the_optimum
+from dask_em.engine.course import Course
 from dask_em.engine.first import FirstPass
-from dask_em.engine.loop import Mending
+from dask_em.engine.limits import one_blas_thread
+from dask_em.engine.loop import passed
+from dask_em.engine.mending import Mending
+from dask_em.engine.method import method_of
 from dask_em.engine.monitor import Monitor, PassRecord
 from dask_em.engine.passes import Passes
 from dask_em.engine.runner import choose_runner
-from dask_em.engine.source import Source
+from dask_em.engine.sample import surrogate_size
+from dask_em.engine.source import Schema, Source
 from dask_em.engine.stream import Reading
 from dask_em.errors import InputError
 
@@ -90,6 +97,8 @@ def fit_many(
     stopping: Stopping | None = None,
     missing: str = "error",
     on_bad_chunk: str = "raise",
+    algorithm: str = "auto",
+    cache: str | int = "off",
     monitor: Monitor | None = None,
 ) -> Many:
     """Fit models to the same rows; all that have not ended share each pass.
@@ -104,7 +113,7 @@ def fit_many(
         The rows. They are streamed, never collected.
     rngs : sequence of numpy.random.Generator
         Chance in the start of each model.
-    client, stopping, missing, on_bad_chunk, monitor
+    client, stopping, missing, on_bad_chunk, algorithm, cache, monitor
         As in `dask_em.engine.fit.fit`.
 
     Raises
@@ -112,139 +121,193 @@ def fit_many(
     DataError, SchemaError, PlanError, ChunkError, ClusterError
         With the value, the limit and the remedy.
     """
+    every = _Every(models, source, algorithm, stopping or Stopping())
     reading = Reading(source.schema, Missing(missing), on_bad_chunk)
     runner, monitor = choose_runner(source, client), monitor or Monitor()
-    passes: Passes[Any, Any] = Passes(Together(tuple(models)), source, runner, reading, monitor)
-    first = FirstPass(passes, None)
-    first.sample()
-    courses = [_Course(model, stopping or Stopping(), first, source) for model in models]
-    for course, rng in zip(courses, rngs, strict=True):
-        course.begin(rng, _first_alike(courses, course))
-    history = list(first.records)
-    while any(course.parameters is not None for course in courses):
-        history.append(_pass(passes, courses, history[-1]))
-        monitor.end(history[-1])
-    return Many(tuple(course.member() for course in courses), tuple(history))
+    passes: Passes[Any, Any] = Passes(
+        Together(tuple(models)), source, runner, reading, monitor, cache
+    )
+    with one_blas_thread(), runner.keeping(passes.reading.cache):
+        return every.fitted(passes, rngs)
 
 
-def _pass(passes: Passes[Any, Any], courses: Sequence[_Course], previous: PassRecord) -> PassRecord:
-    """One pass for all courses that have not ended."""
-    parameters = TogetherParameters(tuple(course.parameters for course in courses))
-    repairs = tuple(repair for course in courses for repair in course.repairs)
-    iteration = 0 if previous.kind == "first" else previous.iteration + 1
-    made = passes.expect([parameters], iteration)
-    (statistics,), record = made.statistics, made.record
-    for course, found in zip(courses, statistics.members, strict=True):
-        if found is not None:
-            course.take(found, record)
-    best = max((course.objective for course in courses if course.objective > -inf), default=None)
-    gain = None if best is None or previous.objective is None else best - previous.objective
-    return replace(record, objective=best, gain=gain, repairs=repairs)
-
-
-def _first_alike(courses: Sequence[_Course], course: _Course) -> Any:
-    """The first start that is of the same family and there, if any came before."""
-    before = courses[: courses.index(course)]
-    alike = (one for one in before if one.parameters is not None and one.joins(course))
-    return next((one.parameters for one in alike), None)
-
-
-class _Course:
-    """One model's way: parameters wait for a pass and its statistics are taken, until it ends.
-
-    `parameters` is None before it begins and when it has ended.
-    """
+class _Every:
+    """What the members of a fit share."""
 
     def __init__(
-        self, model: Model[Any, Any], stopping: Stopping, first: FirstPass, source: Source
+        self,
+        models: Sequence[Model[Any, Any]],
+        source: Source,
+        algorithm: str,
+        stopping: Stopping,
     ) -> None:
-        self.model, self._stopping, self._first = model, stopping, first
-        self._mending: Mending[Any, Any] = Mending(model, first)
-        self._dtype = source.schema.dtype
-        self.parameters: Any = None
-        self.objective = -inf  # nats per row
-        self._last: Iterate[Any, Any] | None = None
-        self._history: list[PassRecord] = []
-        self._outcome: Outcome | None = None
+        self.models, self.schema, self.stopping = models, source.schema, stopping
+        self.methods = [method_of(algorithm, model, source) for model in models]
+
+    def fitted(self, passes: Passes[Any, Any], rngs: Sequence[np.random.Generator]) -> Many:
+        first = FirstPass(passes, self._sample_size())
+        first.sample()  # where there is none, that is no fault of a member
+        sample = Beginnings(first)
+        members = [
+            self._member(model, method, first, sample)
+            for model, method in zip(self.models, self.methods, strict=True)
+        ]
+        for member, rng in zip(members, rngs, strict=True):
+            member.begin(rng, _first_alike(members, member))
+        history = list(first.records)
+        while any(member.candidates for member in members):
+            history.append(_pass(passes, first, members, history[-1]))
+            passes.monitor.end(history[-1])
+        return Many(tuple(member.told(first) for member in members), tuple(history))
+
+    def _sample_size(self) -> int | None:
+        """Rows that stand for all of them for the largest of the models."""
+        sizes = [
+            surrogate_size(self.schema, model.n_parameters(self.schema.n_features))
+            for model, method in zip(self.models, self.methods, strict=True)
+            if method == "accelerated"
+        ]
+        return max(sizes, default=None)
+
+    def _member(
+        self, model: Model[Any, Any], method: str, first: FirstPass, sample: Beginnings
+    ) -> _Member:
+        mending: Mending[Any, Any] = Mending(model, first)
+        if method == "em":
+            return _Member(Course(PlainEM(mending), mending, self.stopping), None, self.schema)
+        made: Accelerated[Any, Any] = Accelerated(mending, self.schema, sample)
+        course = Course(made.algorithm(), mending, to_the_optimum(self.stopping))
+        return _Member(course, made if made.corrects else None, self.schema)
+
+
+def _pass(
+    passes: Passes[Any, Any], first: FirstPass, members: Sequence[_Member], previous: PassRecord
+) -> PassRecord:
+    """One pass for all members that have not ended."""
+    waiting = [member for member in members if member.candidates]
+    repairs = tuple(repair for member in waiting for repair in member.repairs)
+    iteration = 0 if previous.kind == "first" else previous.iteration + 1
+    tried = [(member, one.parameters) for member in waiting for one in member.candidates]
+    passes.model = Together(tuple(member.model for member, _ in tried))
+    together = TogetherParameters(tuple(parameters for _, parameters in tried))
+    rows = max((member.sample_rows or 0 for member in waiting), default=0)
+    made = passed(passes, first, [together], iteration, rows or None)
+    (found,) = made.statistics
+    for member in waiting:
+        own = [
+            one
+            for (tried_by, _), one in zip(tried, found.members, strict=True)
+            if tried_by is member
+        ]
+        member.take(own, made.record)
+    best = max((one.objective for one in members if one.objective > -inf), default=None)
+    gain = None if best is None or previous.objective is None else best - previous.objective
+    return replace(made.record, objective=best, gain=gain, repairs=repairs)
+
+
+def _first_alike(members: Sequence[_Member], member: _Member) -> Any:
+    """The first start that is of the same family and there, if any came before."""
+    before = members[: members.index(member)]
+    alike = (one.candidates for one in before if one.candidates and one.joins(member))
+    return next((candidates[0].parameters for candidates in alike), None)
+
+
+class _Member:
+    """One model's course among others: it fails alone."""
+
+    def __init__(
+        self,
+        course: Course[Any, Any],
+        accelerated: Accelerated[Any, Any] | None,
+        schema: Schema,
+    ) -> None:
+        self.course, self.model = course, course.mending.model
+        self._accelerated, self._schema = accelerated, schema
         self._failure: str | None = None
 
     @property
-    def repairs(self) -> tuple[Repair, ...]:
-        """What had to be repaired to get the parameters."""
-        return () if self.parameters is None else self._mending.found(self.parameters)
+    def candidates(self) -> tuple[Candidate[Any], ...]:
+        """What the next pass is to try; nothing where it has ended or failed."""
+        return () if self._failure else self.course.candidates
 
-    def joins(self, other: _Course) -> bool:
+    @property
+    def sample_rows(self) -> int | None:
+        return self.course.sample_rows
+
+    @property
+    def objective(self) -> float:
+        """Nats per row; -inf before the first pass and where it failed."""
+        there = self.course.has_passed and not self._failure
+        return self.course.progress.iterate.objective if there else -inf
+
+    @property
+    def repairs(self) -> tuple[Repair, ...]:
+        """What had to be repaired to get the candidates."""
+        return self.course.mending.found(self.candidates[0].parameters)
+
+    def joins(self, other: _Member) -> bool:
         """Whether the two can share the arithmetic of a pass."""
         return isinstance(self.model, SupportsTogether) and self.model.joins(other.model)
 
     def begin(self, rng: np.random.Generator, like: Any) -> None:
-        """Start on the sample and go to its optimum.
+        """Start at an optimum of the sample.
 
         Parameters
         ----------
         like : Parameters or None
             The sums are to be taken where those of others are, so that arithmetic can be shared.
         """
-        sample = self._first.sample()
-        try:
+
+        def made(sample: Block) -> Any:
             start = self.model.initialize(sample, rng)
-            if like is not None:
-                assert isinstance(self.model, SupportsTogether)
-                start = self.model.aligned(start, like)
-            in_memory = replace(self._stopping, max_iter=SAMPLE_STEPS)
-            found = fit_block(self.model, sample, start, in_memory)
-            self._go_on_with(found.parameters)
-        except InputError as error:
-            self._fail(str(error))
-            return
-        if self._first.holds_every_row():  # one pass confirms the optimum
-            self.objective = found.last.objective
+            if like is None:
+                return start
+            assert isinstance(self.model, SupportsTogether)
+            return self.model.aligned(start, like)
 
-    def take(self, statistics: Statistics, record: PassRecord) -> None:
-        """The statistics that `parameters` induced in a pass."""
-        parameters, previous = self.parameters, self.objective
-        iterate = Iterate(parameters, statistics, self.model.log_prior(parameters))
-        if not isfinite(iterate.objective):
-            self._fail(f"the log-likelihood is {statistics.log_likelihood}; rescale the features")
-            return
-        self._last, self.objective = iterate, iterate.objective
-        self._history.append(self._told(record, iterate, previous))
-        # the first objective may follow one of the sample: nothing can be said of its fall
-        n_passes = len(self._history)
-        monotone = self.model.monotone and not self.repairs and n_passes > 1
-        self._outcome = self._stopping.judge(previous, iterate.objective, n_passes, monotone)
-        if self._outcome is not None:
-            self.parameters = None
-            return
-        try:
-            self._go_on_with(self._mending.maximize(statistics))
-        except InputError as error:
-            self._fail(str(error))
+        with self._failing():
+            if self._accelerated is None:
+                sample = self.course.mending.first.sample()
+                in_memory = replace(self.course.stopping, max_iter=SAMPLE_STEPS)
+                found = fit_block(self.model, sample, made(sample), in_memory)
+                whole = self.course.mending.first.holds_every_row()
+                # one pass confirms the optimum of all rows
+                self.course.begin(found.parameters, found.last.objective if whole else -inf)
+            else:
+                self.course.begin(self._accelerated.start(lambda sample: [made(sample)]))
+            self._check()
 
-    def member(self) -> Member:
+    def take(self, statistics: list[Any], record: PassRecord) -> None:
+        """The statistics that the candidates induced in a pass."""
+        kernel = self._kernel(self.candidates[0].parameters)
+        with self._failing():
+            self.course.take(statistics, replace(record, kernel=kernel))
+            self.course.propose()
+            self._check()
+
+    def told(self, first: FirstPass) -> Member:
         """How it ended."""
-        history = (*self._first.records, *self._history)
-        return Member(self._last, history, self._outcome, self._failure)
-
-    def _told(self, record: PassRecord, iterate: Iterate[Any, Any], previous: float) -> PassRecord:
-        again = bool(self._history)
-        return replace(
-            record,
-            objective=iterate.objective,
-            gain=iterate.objective - previous if again else None,
-            kernel=self._kernel(iterate.parameters),
-            repairs=self.repairs,
-            step="em" if again else "start",
+        progress = self.course.progress if self.course.has_passed else None
+        return Member(
+            None if progress is None else progress.iterate,
+            (*first.records, *(() if progress is None else progress.history)),
+            None if self._failure else self.course.outcome,
+            self._failure,
         )
 
-    def _go_on_with(self, parameters: Any) -> None:
-        self._kernel(parameters)  # what would fail in a pass, for all, fails here for one
-        self.parameters = parameters
+    def _check(self) -> None:
+        """What would fail in a pass, for all, fails here for one."""
+        for one in self.candidates:
+            self._kernel(one.parameters)
 
     def _kernel(self, parameters: Any) -> str | None:
         if not isinstance(self.model, SupportsKernels):
             return None
-        return self.model.kernel_name(parameters, self._dtype)
+        return self.model.kernel_name(parameters, self._schema.dtype)
 
-    def _fail(self, reason: str) -> None:
-        self.parameters, self._failure, self.objective = None, reason, -inf
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        try:
+            yield
+        except InputError as error:
+            self._failure = str(error)

@@ -11,7 +11,8 @@ from dask_em.engine.fingerprint import Watch
 
 if TYPE_CHECKING:
     from dask_em.engine.checkpoint import Checkpoint
-    from dask_em.engine.loop import Mending, Progress
+    from dask_em.engine.course import Progress
+    from dask_em.engine.mending import Mending
 
 __all__ = ["Trail"]
 

@@ -108,6 +108,8 @@ def sweep(
     tol: float = 1e-4,
     reg_covar: float = 1e-6,
     max_iter: int = 100,
+    algorithm: str = "auto",
+    tol_gap: float | None = None,
     init_params: str = "kmeans",
     random_state: Any = None,
     missing: str = "error",
@@ -118,6 +120,7 @@ def sweep(
     sample_dims: Sequence[str] | None = None,
     storage_options: Mapping[str, Any] | None = None,
     client: Client | None = None,
+    cache: str | int = "off",
     monitor: Monitor | None = None,
 ) -> Sweep:
     """Fit Gaussian mixtures of many sizes and structures, sharing each pass, and compare them.
@@ -146,9 +149,9 @@ def sweep(
     random_state : int, RandomState or None
         Chance in the starts. With an int the start of a mixture does not depend on which others
         are fitted.
-    reg_covar, init_params, missing, degenerate, on_bad_chunk
+    reg_covar, algorithm, tol_gap, init_params, missing, degenerate, on_bad_chunk
         As in `GaussianMixture`.
-    sample_weight, features, sample_dims, storage_options, client, monitor
+    sample_weight, features, sample_dims, storage_options, client, cache, monitor
         As in `GaussianMixture.fit`.
 
     Returns
@@ -175,6 +178,8 @@ def sweep(
         "tol": tol,
         "reg_covar": reg_covar,
         "max_iter": max_iter,
+        "algorithm": algorithm,
+        "tol_gap": tol_gap,
         "n_init": n_init,
         "init_params": init_params,
         "random_state": random_state,
@@ -192,9 +197,11 @@ def sweep(
         source,
         list(_chances(entries, random_state)),
         client=client,
-        stopping=Stopping(tol, max_iter),
+        stopping=Stopping(tol, max_iter, tol_gap),
         missing=missing,
         on_bad_chunk=on_bad_chunk,
+        algorithm=algorithm,
+        cache=cache,
         monitor=monitor,
     )
     candidates = tuple(

@@ -25,7 +25,7 @@ from dask_em.core.corrected import Known
 from dask_em.core.records import Record
 from dask_em.engine import checkpoint as module
 from dask_em.engine.fit import fit
-from dask_em.engine.loop import MOST_RESEEDS
+from dask_em.engine.mending import MOST_RESEEDS
 from dask_em.engine.monitor import Monitor
 from dask_em.engine.packed import Packed
 from dask_em.models.seeding import KMeans, RandomRows

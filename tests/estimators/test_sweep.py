@@ -22,7 +22,7 @@ from dask_em.estimators.sweep import Sweep
 from dask_em.models.gaussian import Gaussian
 from dask_em.models.mixture import Mixture
 from dask_em.models.seeding import KMeans
-from tests.engine.sources import MadeSource, Script
+from tests.engine.sources import MadeSource, Script, overlapping
 
 CENTRES = np.array([[0.0, 0.0], [4.0, 0.0], [0.0, 5.0]])
 
@@ -82,16 +82,18 @@ def test_agrees_with_fits_one_by_one():
 
 
 @pytest.mark.usefixtures("small_sample")
-def test_reads_as_often_as_the_slowest_alone():
+@pytest.mark.parametrize(("algorithm", "kinds"), [("em", 4), ("accelerated", 2)])
+def test_reads_as_often_as_the_slowest_alone(algorithm, kinds):
     source = MadeSource(rows(4000), 400)
     options = {"covariance_type": "full", "random_state": 0, "tol": 1e-5, "max_iter": 60}
+    options["algorithm"] = algorithm
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         found = sweep(source, range(1, 9), n_init=5, **options)
         slowest = max(found.candidates, key=lambda one: one.n_passes)
         alone = sweep(source, slowest.n_components, n_init=5, **options)
     assert len(found.candidates) == 40
-    assert len({one.n_passes for one in found.candidates}) > 3
+    assert len({one.n_passes for one in found.candidates}) >= kinds
     assert nbytes(found) / nbytes(alone) <= 1.1
     assert len(found.history) == 1 + slowest.n_passes
     for one in alone.candidates:  # a start does not depend on the company
@@ -114,7 +116,9 @@ def test_a_member_that_has_converged_is_evaluated_no_more(monkeypatch):
 
     monkeypatch.setattr(Mixture, "expect_each", watched)
     source = MadeSource(rows(), 3000)  # one block to the pass
-    found = sweep(source, range(1, 7), covariance_type="full", tol=1e-5, random_state=0)
+    found = sweep(
+        source, range(1, 7), covariance_type="full", tol=1e-5, random_state=0, algorithm="em"
+    )
     expected = [
         sum(one.n_passes > done for one in found.candidates)
         for done in range(len(found.history) - 1)
@@ -145,7 +149,7 @@ def test_mixtures_of_one_structure_go_in_one_product(monkeypatch):
     monkeypatch.setattr("dask_em.models.seeding.MOST_ROWS", 300)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        sweep(source, range(1, 5), max_iter=1, tol=0, random_state=0)
+        sweep(source, range(1, 5), max_iter=1, tol=0, random_state=0, algorithm="em")
     assert set(sizes) == {1 + 2 + 3 + 4}
 
 
@@ -153,13 +157,37 @@ def test_mixtures_of_one_structure_go_in_one_product(monkeypatch):
 def test_starts_converge_on_the_sample_first():
     source = MadeSource(rows(), 300)
     with pytest.warns(ConvergenceWarning):
-        found = sweep(source, 5, covariance_type="full", tol=1e-5, max_iter=1, random_state=0)
+        found = sweep(
+            source, 5, covariance_type="full", tol=1e-5, max_iter=1, random_state=0, algorithm="em"
+        )
     reading = Reading(source.schema)
     passes = Passes(found.best._model, source, LocalRunner(), reading, Monitor())
     sample = FirstPass(passes, None).sample()
     assert len(sample) == 1000
     steps = fit_block(found.best._model, sample, found.best._parameters, Stopping(0, 2))
     assert 0 <= steps.objectives[1] - steps.objectives[0] < 1e-5
+
+
+def test_few_passes_where_em_needs_many():
+    source = MadeSource(overlapping(), 3000)
+    options = {"covariance_type": "full", "random_state": 0, "max_iter": 60}
+    few = sweep(source, (2, 3), **options)
+    with pytest.warns(ConvergenceWarning):
+        many = sweep(source, (2, 3), algorithm="em", tol=1e-9, **options)
+    assert all(one.converged for one in few.candidates)
+    assert len(few.history) < 12 < len(many.history)
+    for one, other in zip(few.candidates, many.candidates, strict=True):
+        assert one.log_likelihood > other.log_likelihood - 1e-6
+    assert {record.step for record in few.best.history_[2:]} <= {"corrected", "em", "rejected"}
+    assert few.best.history_[-1].gap is not None
+
+
+def test_a_cache_serves_all_members():
+    source = MadeSource(overlapping(), 3000)
+    options = {"covariance_type": "full", "random_state": 0}
+    kept = sweep(source, (2, 3), cache=10**9, **options)
+    assert [record.nbytes for record in kept.history[1:]] == [0] * (len(kept.history) - 1)
+    assert kept.to_dicts() == sweep(source, (2, 3), **options).to_dicts()
 
 
 def test_a_sample_of_all_rows_is_confirmed_in_one_pass():
@@ -198,7 +226,12 @@ def test_a_member_that_degenerates_between_passes(monkeypatch):
 
     monkeypatch.setattr(Mixture, "maximize", failing)
     found = sweep(
-        MadeSource(rows(), 300), (2, 3, 4), covariance_type="full", random_state=0, tol=1e-4
+        MadeSource(rows(), 300),
+        (2, 3, 4),
+        covariance_type="full",
+        random_state=0,
+        tol=1e-4,
+        algorithm="em",
     )
     assert found.candidates[1].failure == "component 1 is singular (scripted)"
     assert found.candidates[1].n_passes == 1
