@@ -1,9 +1,14 @@
-"""EM extrapolated by Anderson, for models without a geometry; Henderson and Varadhan (2019)."""
+"""EM extrapolated by Anderson, for models without a geometry; Henderson and Varadhan (2019).
+
+Near a saddle that extrapolates to the saddle; longer EM steps lead away from it (Salakhutdinov and
+Roweis, 2003).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import inf
 from typing import Any, TypeVar
 
 import numpy as np
@@ -21,6 +26,8 @@ S = TypeVar("S", bound=Statistics)
 
 #: passes that the extrapolation looks back on
 MEMORY = 10
+#: EM steps are also tried at so many times their length, and further where that was better
+LEAST_STRETCH = 2.0
 #: steps shorter than this, beside the number itself, are rounding
 LEAST_MOVE = 1e-8
 
@@ -31,11 +38,13 @@ class Steps(Record):
 
     points: tuple[Any, ...] = ()
     images: tuple[Any, ...] = ()
+    stretch: float = LEAST_STRETCH  # of the next stretched step
+    tried: tuple[str, ...] = ()  # the candidates of the proposal
 
 
 @dataclass(frozen=True)
 class AndersonEM(Algorithm[P, S]):
-    """The EM step beside an extrapolation of the last ones; the better of the two goes on.
+    """The EM step, a longer one, and an extrapolation of the last ones; the best goes on.
 
     All numbers of the parameters are taken for one vector. What is no parameter of the model (not
     finite, of negative variance) loses against the EM step, or raises and is left out.
@@ -56,8 +65,25 @@ class AndersonEM(Algorithm[P, S]):
         further = _extrapolated(points, images)
         if further is not None and self.is_usable(further):
             candidates.append(Candidate("extrapolated", further))
-        # steps of two kinds make no geometric series of gains that would tell what is left
-        return Proposal(tuple(candidates), Steps(points, images))
+        longer = _stretched(iterate.parameters, step, memory.stretch)
+        if longer is not None and self.is_usable(longer):
+            candidates.append(Candidate("stretched", longer))
+        # steps of several kinds make no geometric series of gains that would tell what is left
+        tried = tuple(one.step for one in candidates)
+        return Proposal(tuple(candidates), Steps(points, images, memory.stretch, tried))
+
+    def learned(
+        self,
+        memory: Record,
+        before: Iterate[P, S],
+        found: Sequence[Iterate[P, S]],
+        gains: Sequence[float],
+    ) -> Record:
+        assert isinstance(memory, Steps)
+        gained = dict(zip(memory.tried, gains, strict=True))
+        longer = gained.get("stretched", -inf) > gained["em"]
+        stretch = 2 * memory.stretch if longer else max(memory.stretch / 2, LEAST_STRETCH)
+        return replace(memory, stretch=stretch)
 
 
 def _extrapolated(points: tuple[P, ...], images: tuple[P, ...]) -> P | None:
@@ -72,6 +98,14 @@ def _extrapolated(points: tuple[P, ...], images: tuple[P, ...]) -> P | None:
     if found is None or not np.isfinite(found).all():
         return None
     return _rebuilt(images[-1], found * scale)
+
+
+def _stretched(point: P, image: P, stretch: float) -> P | None:
+    before, after = _vector(point), _vector(image)
+    if before.shape != after.shape or not after.size:
+        return None
+    found = before + stretch * (after - before)
+    return _rebuilt(image, found) if np.isfinite(found).all() else None
 
 
 def _vector(parameters: Record) -> Array:

@@ -34,7 +34,7 @@ S = TypeVar("S", bound=Statistics)
 #: accelerated fits end this near their optimum unless told otherwise, nats per row
 TOL_GAP = 1e-6
 #: a sample with fewer rows for each free parameter stands for nothing
-LEAST_ROWS = 10
+LEAST_ROWS = 20
 #: and where it is all there is, passes are cheaper than climbs until there are so many
 LEAST_OF_ALL = 50
 

@@ -100,7 +100,7 @@ def test_a_fit_goes_on_where_it_stopped(algorithm, n, tmp_path):
 
 
 GROWING = {"source": MadeSource(overlapping(), 3000), "algorithm": "accelerated"}
-GROWING |= {"init_sample": 300, "n": 6}
+GROWING |= {"init_sample": 400, "n": 6}
 
 
 def test_a_fit_whose_sample_grows_goes_on_with_what_it_had(tmp_path, monkeypatch):
