@@ -10,6 +10,10 @@ from dask_em.errors import InputError
 __all__ = ["Outcome", "Stopping"]
 
 
+#: where nobody knows the distance to the optimum, so many passes like the last must not go it
+PASSES_AHEAD = 10
+
+
 class Outcome(Enum):
     """How a fit ended. The value is the advice."""
 
@@ -40,7 +44,8 @@ class Stopping:
         Passes over the data.
     tol_gap : float, optional
         Nats per row. Where the distance to the optimum is estimated, the estimate must be strictly
-        below it, and `tol` does not matter: a small change may be a slow one.
+        below it, and `tol` does not matter: a small change may be a slow one. Elsewhere ten times
+        the change must be below both.
     """
 
     tol: float = 1e-3
@@ -86,4 +91,5 @@ class Stopping:
     def _near(self, gain: float, gap: float | None) -> bool:
         if self.tol_gap is None:
             return abs(gain) < self.tol
-        return abs(gain) < min(self.tol, self.tol_gap) if gap is None else gap < self.tol_gap
+        near = min(self.tol, self.tol_gap)
+        return PASSES_AHEAD * abs(gain) < near if gap is None else gap < self.tol_gap

@@ -33,7 +33,11 @@ S = TypeVar("S", bound=Statistics)
 
 #: accelerated fits end this near their optimum unless told otherwise, nats per row
 TOL_GAP = 1e-6
-#: a sample with fewer rows for each free parameter stands for nothing
+#: rows that a start is made from
+START_ROWS = 1 << 17
+#: a sample of fewer rows for each free parameter has no optimum worth a pass
+FEWEST_ROWS = 5
+#: and one that cannot grow to so many stands for nothing
 LEAST_ROWS = 20
 #: and where it is all there is, passes are cheaper than climbs until there are so many
 LEAST_OF_ALL = 50
@@ -85,11 +89,20 @@ class Accelerated(Generic[P, S]):
         return len(self._sample.first.sample())
 
     @property
+    def most_rows(self) -> int:
+        """Rows to which the sample may grow."""
+        first = self._sample.first
+        if first.holds_every_row():
+            return self.n_rows
+        return max(self.n_rows, largest_size(self._schema, first.n_rows))
+
+    @property
     def is_short(self) -> bool:
         """Whether more rows in the sample would help: there are more, and a geometry."""
         if self._geometry is None or self._sample.first.holds_every_row():
             return False
-        return self.n_rows < LEAST_ROWS * self.n_free
+        few = self.n_rows < FEWEST_ROWS * self.n_free
+        return few or self.most_rows < LEAST_ROWS * self.n_free
 
     @property
     def corrects(self) -> bool:
@@ -102,13 +115,11 @@ class Accelerated(Generic[P, S]):
     def algorithm(self) -> Algorithm[P, S]:
         if self._geometry is None or not self.corrects:
             return AndersonEM(self._mending, self._can_be_evaluated)
-        first = self._sample.first
-        complete = first.holds_every_row()
         return CorrectedEM(
             self._geometry,
             lambda n_rows: self._sample.rows(self._model, n_rows),
             self.n_rows,
-            self.n_rows if complete else largest_size(self._schema, first.n_rows),
+            self.most_rows,
             self._mending,
             self._mending.is_useless,
             self._can_be_evaluated,
@@ -118,7 +129,7 @@ class Accelerated(Generic[P, S]):
         """The best optimum of the sample that some starts, made of its rows, lead to."""
         assert self._geometry is not None
         rows: SampleRows[Any, Any] = self._sample.rows(self._model, self.n_rows)
-        starts = made(rows.block)
+        starts = made(rows.block.take(slice(0, START_ROWS)))
         found = optimum(self._geometry, rows, starts, self.n_free, self._can_be_evaluated)
         parameters: P = found.parameters
         return parameters

@@ -45,8 +45,6 @@ S = TypeVar("S", bound=Statistics)
 
 #: starts that an accelerated fit tries on its sample, where passes are free
 STARTS = 4
-#: rows that a start is made from
-START_ROWS = 1 << 17
 
 
 @dataclass(frozen=True)
@@ -233,9 +231,9 @@ class _Fit(Generic[P, S]):
     @staticmethod
     def _warn_of_few(n_rows: int, n_free: int) -> None:
         warnings.warn(
-            f"the sample has {n_rows:,} rows for {n_free:,} free parameters, fewer than "
-            f"{LEAST_ROWS} for each, and cannot stand for the data; EM goes on without it, with "
-            f"more passes. Pass init_sample={LEAST_ROWS * n_free} or more",
+            f"the sample has {n_rows:,} rows for {n_free:,} free parameters and cannot stand for "
+            f"the data, even where it may grow; EM goes on without it, with more passes. "
+            f"Pass init_sample={LEAST_ROWS * n_free} or more: {LEAST_ROWS} rows for each",
             UserWarning,
             stacklevel=4,
         )
@@ -279,7 +277,7 @@ class _Fit(Generic[P, S]):
         """Different starts: given parameters make only one."""
         starts: list[P] = []
         for _ in range(max(self.n_init, STARTS)):
-            one = self.model.initialize(block.take(slice(0, START_ROWS)), self.rng)
+            one = self.model.initialize(block, self.rng)
             if not any(one.equals(other) for other in starts):
                 starts.append(one)
         return starts

@@ -192,14 +192,9 @@ def _pass(
     together = TogetherParameters(tuple(parameters for _, parameters in tried))
     rows = max((member.sample_rows or 0 for member in waiting), default=0)
     made = passed(passes, first, [together], iteration, rows or None)
-    (found,) = made.statistics
+    found = iter(made.statistics[0].members)
     for member in waiting:
-        own = [
-            one
-            for (tried_by, _), one in zip(tried, found.members, strict=True)
-            if tried_by is member
-        ]
-        member.take(own, made.record)
+        member.take([next(found) for _ in member.candidates], made.record)
     best = max((one.objective for one in members if one.objective > -inf), default=None)
     gain = None if best is None or previous.objective is None else best - previous.objective
     return replace(made.record, objective=best, gain=gain, repairs=repairs)

@@ -83,8 +83,8 @@ def test_weights_are_repetitions(source):
 
 
 def test_a_sample_that_is_too_small_says_so_and_em_goes_on(source):
-    with pytest.warns(UserWarning, match=r"100 rows for 17 free parameters.*init_sample=340"):
-        found = accelerated(source, init_sample=100, stopping=Stopping(1e-3, 5))
+    with pytest.warns(UserWarning, match=r"80 rows for 17 free parameters.*init_sample=340"):
+        found = accelerated(source, init_sample=80, stopping=Stopping(1e-3, 5))
     assert [record.kind for record in found.history].count("first") == 1
     assert {record.step for record in found.history[1:]} <= {
         "start",
