@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from dask_em import Model, Stopping, fit
-from dask_em.core.block import Block
 from dask_em.core.records import Array
 from dask_em.engine.fit import Fitted
-from dask_em.models.mixture import Mixture, MixtureParameters, MixtureStatistics
+from dask_em.models.mixture import Mixture, MixtureParameters
 from tests.benchmarks.mixtures import Case
 from tests.benchmarks.optimum import InMemory, optimum
+from tests.models.bare import Bare
 
 #: passes of plain EM between two looks at whether it has arrived
 BATCH = 100
@@ -171,23 +171,3 @@ def accelerated(
 def sample_share(fitted: Fitted[Any], n_rows: int) -> float:
     """What the sample cost: its share of a pass, to which it grew in the end."""
     return max((record.sample_rows for record in fitted.history), default=0) / n_rows
-
-
-@dataclass(frozen=True)
-class Bare(Model[MixtureParameters, MixtureStatistics]):
-    """A mixture that tells nothing but its E-step and its M-step, as a user's own model might."""
-
-    mixture: Mixture
-
-    def initialize(self, sample: Block, rng: np.random.Generator) -> MixtureParameters:
-        return self.mixture.initialize(sample, rng)
-
-    def expect(self, block: Block, parameters: MixtureParameters) -> MixtureStatistics:
-        return self.mixture.expect(block, parameters)
-
-    def maximize(self, statistics: MixtureStatistics) -> MixtureParameters:
-        return self.mixture.maximize(statistics)
-
-    @property
-    def monotone(self) -> bool:
-        return self.mixture.monotone

@@ -6,15 +6,16 @@ import numpy as np
 import pytest
 
 from dask_em import Block, Gaussian, InputError, Mixture, Outcome, Stopping, open_source
-from dask_em.core.model import Model
 from dask_em.engine.fit import fit
 from dask_em.models.covariance import STRUCTURES
 from dask_em.models.gaussian import Gaussians
 from dask_em.models.mixture import MixtureParameters
 from dask_em.models.seeding import KMeans
 from tests.engine.sources import MadeSource, overlapping
+from tests.models.bare import Bare
 
 MIXTURE = Mixture(Gaussian(), 3, KMeans())
+BARE = Bare(MIXTURE)
 
 
 @pytest.fixture(scope="module")
@@ -118,21 +119,8 @@ def test_how_a_sample_grows_does_not_depend_on_the_chunks(source):
     assert fits[0].objective == pytest.approx(fits[1].objective, abs=1e-6)
 
 
-class Bare(Model):
-    """A mixture without what makes it special."""
-
-    def initialize(self, sample, rng):
-        return MIXTURE.initialize(sample, rng)
-
-    def expect(self, block, parameters):
-        return MIXTURE.expect(block, parameters)
-
-    def maximize(self, statistics):
-        return MIXTURE.maximize(statistics)
-
-
 def test_models_without_a_geometry_extrapolate(source):
-    few = accelerated(source, Bare(), stopping=Stopping(0, 60))
+    few = accelerated(source, BARE, stopping=Stopping(0, 60))
     plain = fit(
         MIXTURE, source, algorithm="em", rng=np.random.default_rng(0), stopping=Stopping(0, 60)
     )
@@ -197,9 +185,7 @@ def test_extrapolations_that_are_no_mixture_are_left_out():
     rows = np.random.default_rng(0).standard_t(2.0, size=(300, 3))
     source = MadeSource(rows, 50)
     for seed in range(5):
-        found = accelerated(
-            source, Bare(), rng=np.random.default_rng(seed), stopping=Stopping(0, 40)
-        )
+        found = accelerated(source, BARE, rng=np.random.default_rng(seed), stopping=Stopping(0, 40))
         assert np.isfinite(found.objectives).all()
 
 
@@ -207,5 +193,5 @@ def test_a_start_without_a_frame_can_be_extrapolated(source):
     start = MIXTURE.initialize(Block(source.rows[:500]), np.random.default_rng(0))
     gaussians = Gaussians(start.components.means, start.components.covariances)
     bare = MixtureParameters(start.weights, gaussians)
-    found = accelerated(source, Bare(), start=bare, stopping=Stopping(0, 8))
+    found = accelerated(source, BARE, start=bare, stopping=Stopping(0, 8))
     assert len(found.objectives) == 8
