@@ -42,7 +42,8 @@ class Proposal(Generic[P]):
     memory : Record
         What the algorithm wants back with the next iterate.
     gap : float or None
-        Estimated nats per row between the iterate and its optimum.
+        Estimated nats per row between the iterate and its optimum; None where nothing estimates
+        it, and infinite where the estimate failed.
     sample_rows : int or None
         Rows of a larger sample that the pass should bring along.
     """

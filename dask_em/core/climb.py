@@ -202,7 +202,8 @@ class _Climb(Generic[P, S]):
                 continue
             radius, failures = 0.25 * min(radius, float(np.linalg.norm(step.vector))), failures + 1
             if radius < SMALLEST_RADIUS or step.promised < 1e-15:
-                self.finished = step.promised < 1e-10
+                # at the edge of a ball so small nothing can be told
+                self.finished = step.promised < 1e-10 and not step.bounded
                 break
             if failures == 2 and self.trusted is None:
                 # where the quadratic model is poor, EM still climbs

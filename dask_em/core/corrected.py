@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from math import isfinite
+from math import inf, isfinite
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
@@ -35,6 +35,10 @@ S = TypeVar("S", bound=Statistics)
 MEMORY, MEMORY_BYTES = 16, 64 << 20
 #: radius in which a surrogate is trusted at first: standard deviations of the complete data
 RADIUS = 2.0
+#: and where it is trusted no further, all that led there is forgotten
+SMALLEST_RADIUS = 1e-4
+#: slopes differ by less for each unit of the way: the curvature of the complete data is one
+STEEPEST = 100.0
 #: where it was wrong, a pass tries so many radii, each a share of the one before
 LADDER, SHARE = 3, 0.25
 #: a surrogate is right where a pass gains so much of what it promised, and very right
@@ -168,14 +172,19 @@ class CorrectedEM(Algorithm[P, S]):
         gains: Sequence[float],
     ) -> Record:
         assert isinstance(memory, Corrections)
+        afresh = Corrections(memory.n_rows, doubtful=True)
         if not memory.steps:  # an EM step that stood alone, perhaps to fewer components
-            return memory
+            return afresh
+        radius, doubtful = _trusted(memory, gains)
+        if radius < SMALLEST_RADIUS:  # what was remembered leads astray
+            return afresh
         known = list(memory.known)
-        for one, gain in zip((before, *found), (0.0, *gains), strict=True):
+        if not any(one.parameters.equals(before.parameters) for one in known):
+            known.append(Known(before.parameters, before.statistics))
+        for one, gain in zip(found, gains, strict=True):
             if isfinite(gain):
                 known.append(Known(one.parameters, one.statistics))
         most = max(2, min(MEMORY, MEMORY_BYTES // known[-1].nbytes))
-        radius, doubtful = _trusted(memory, gains)
         best = max((gain for gain in gains if isfinite(gain)), default=0.0)
         return replace(
             memory,
@@ -225,20 +234,20 @@ def _trusted(memory: Corrections, gains: Sequence[float]) -> tuple[float, bool]:
     else:
         radius = SHARE * shortest.length
     if memory.grew:  # what was learned of the smaller sample does not hold for this one
-        return max(radius, memory.radius), False
+        return min(max(radius, memory.radius), RADIUS), False
     return min(radius, RADIUS), longest not in right
 
 
-def _gap(found: Climbed[P], memory: Corrections) -> float | None:
-    """Nats per row to the optimum; None where the surrogate says too little of it."""
+def _gap(found: Climbed[P], memory: Corrections) -> float:
+    """Nats per row to the optimum; infinite where the surrogate has no top to tell it by."""
     if not found.finished:
-        return None
+        return inf
     gap = max(found.gain, 0.0)
     if memory.gain is None or gap <= SLOW * memory.gain:
         return gap
     # passes that gain little by little, on plateaus, gain more than each of them promises
     rest = remaining(memory.before, memory.gain)
-    return max(gap, rest) if rest else None
+    return max(gap, rest) if rest else gap / SLOW
 
 
 class Local(Generic[P, S]):
@@ -290,4 +299,5 @@ class Local(Generic[P, S]):
             true = self._chart.gradient(known.parameters, statistics) / statistics.mass
         except DegenerateError:
             return None
-        return move, true - slope
+        steep = np.linalg.norm(true - slope) > STEEPEST * np.linalg.norm(move)
+        return None if steep else (move, true - slope)

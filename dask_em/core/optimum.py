@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import inf, isfinite
 from typing import TypeVar
 
 from dask_em.core.climb import Climbed, Effort, climb
@@ -66,7 +67,8 @@ def optimum(
 
 def _objective(rows: Rows[P, S], found: Climbed[P]) -> float:
     statistics = rows.expect(found.parameters)
-    return statistics.log_likelihood / statistics.mass
+    value = statistics.log_likelihood / statistics.mass
+    return value if isfinite(value) else -inf
 
 
 def _better_half(rows: Rows[P, S], found: Sequence[Climbed[P]]) -> list[Climbed[P]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from math import isfinite
 
 from dask_em.errors import InputError
 
@@ -21,6 +22,10 @@ class Outcome(Enum):
     ITERATION_LIMIT = (
         "the iteration limit was reached before the gain fell below the tolerance; raise max_iter, "
         "raise tol, or continue from here with warm_start=True"
+    )
+    STALLED = (
+        "passes gain next to nothing, but how far the optimum is cannot be told: the sample says "
+        "too little of the data there; raise init_sample, or continue with algorithm='em'"
     )
     DESCENDED = (
         "the log-likelihood fell by more than rounding can explain; rows changed under the fit, or "
@@ -79,11 +84,12 @@ class Stopping:
         monotone : bool
             Whether the M-step between the two can only raise the objective.
         gap : float, optional
-            Estimated nats per row from here to the optimum.
+            Estimated nats per row from here to the optimum; None where nothing estimates it, and
+            infinite where the estimate failed.
         """
         gain = objective - previous
         if self._near(gain, gap):
-            return Outcome.CONVERGED
+            return Outcome.CONVERGED if gap is None or isfinite(gap) else Outcome.STALLED
         if monotone and gain < -1e-8 * max(1.0, abs(objective)):
             return Outcome.DESCENDED
         return Outcome.ITERATION_LIMIT if n_passes >= self.max_iter else None
@@ -91,5 +97,6 @@ class Stopping:
     def _near(self, gain: float, gap: float | None) -> bool:
         if self.tol_gap is None:
             return abs(gain) < self.tol
-        near = min(self.tol, self.tol_gap)
-        return PASSES_AHEAD * abs(gain) < near if gap is None else gap < self.tol_gap
+        if gap is not None and isfinite(gap):
+            return gap < self.tol_gap
+        return PASSES_AHEAD * abs(gain) < min(self.tol, self.tol_gap)

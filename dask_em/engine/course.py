@@ -72,6 +72,11 @@ class Course(Generic[P, S]):
         return self._proposal.sample_rows if self._proposal and not self.outcome else None
 
     @property
+    def may_fail(self) -> bool:
+        """Whether all candidates are such that theory promises nothing of them."""
+        return self.has_passed and not any(one.sure for one in self.candidates)
+
+    @property
     def progress(self) -> Progress[P, S]:
         """Where it stands; it has begun."""
         assert self._progress is not None
@@ -81,10 +86,11 @@ class Course(Generic[P, S]):
     def has_passed(self) -> bool:
         return self._progress is not None
 
-    def begin(self, start: P, previous: float = -inf) -> None:
-        """Wait for a pass at a start, where an earlier fit had reached so many nats per row."""
+    def begin(self, starts: Sequence[P], previous: float = -inf) -> None:
+        """Wait for a pass at starts, where an earlier fit had reached so many nats per row."""
         self._previous = previous
-        self._proposal = Proposal((Candidate("start", start),), self._algorithm.begin())
+        candidates = tuple(Candidate("start", start) for start in starts)
+        self._proposal = Proposal(candidates, self._algorithm.begin())
 
     def go_on(self, progress: Progress[P, S]) -> None:
         """Stand somewhere, as it was kept."""
@@ -95,7 +101,8 @@ class Course(Generic[P, S]):
         begin, progress = time.perf_counter(), self.progress
         proposal = self._algorithm.propose(progress.iterate, progress.memory)
         between = time.perf_counter() - begin
-        last = replace(progress.history[-1], gap=proposal.gap, between_seconds=between)
+        gap = proposal.gap if proposal.gap is not None and isfinite(proposal.gap) else None
+        last = replace(progress.history[-1], gap=gap, between_seconds=between)
         self._progress = replace(progress, history=(*progress.history[:-1], last))
         self._proposal, self.outcome = proposal, self._judge(proposal.gap)
         return self.outcome
@@ -121,7 +128,7 @@ class Course(Generic[P, S]):
             for one, sums in zip(self._proposal.candidates, statistics, strict=True)
         ]
         self._progress = (
-            self._begun(found[0], record)
+            self._begun(found, record)
             if self._progress is None
             else self._advanced(self._progress, self._proposal, found, record)
         )
@@ -139,10 +146,11 @@ class Course(Generic[P, S]):
         last = replace(last, repairs=(*last.repairs, *unsaid))
         return replace(progress, history=(*progress.history[:-1], last)), parameters
 
-    def _begun(self, found: Iterate[P, S], record: PassRecord) -> Progress[P, S]:
+    def _begun(self, found: list[Iterate[P, S]], record: PassRecord) -> Progress[P, S]:
         assert self._proposal is not None
-        told = self._told(record, self._proposal.candidates[0], found, None)
-        return Progress(found, self._proposal.memory, self._previous, (told,))
+        best = max(found, key=lambda one: (isfinite(one.objective), one.objective))
+        told = self._told(record, self._proposal.candidates[0], best, None)
+        return Progress(best, self._proposal.memory, self._previous, (told,))
 
     def _advanced(
         self,

@@ -27,6 +27,7 @@ class Expectation:
     candidates: tuple[Parameters, ...]
     reading: Reading
     sampling: Sampling | None = None  # of a sample that the pass brings along
+    may_fail: bool = False  # whether it is no fault of the data if no candidate can be evaluated
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def _expect(piece: Piece, expectation: Expectation) -> Summed:
     statistics = expect_each(model, block, expectation.candidates)
     # candidates that were tried on the way may fail; all fail where the values are to blame
     found = [one.log_likelihood for one in statistics]
-    if not any(math.isfinite(one) for one in found):
+    if not expectation.may_fail and not any(math.isfinite(one) for one in found):
         raise DataError(
             f"the log-likelihood of {piece.name} is {found[0]}: its values are too large to be "
             "squared, or not finite; rescale the features"

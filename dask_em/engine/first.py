@@ -59,15 +59,16 @@ class FirstPass:
         self._all()
         return self.records[0].rows
 
-    def sampling(self, n_rows: int) -> Sampling:
-        """What a pass needs to bring a larger sample along."""
+    def sampling(self, n_rows: int) -> Sampling | None:
+        """What a pass needs to bring a larger sample along; None where it is here."""
+        if n_rows <= len(self._all()):
+            return None
         sampling = Sampling.of(self._passes.source.schema, self._passes.reading, n_rows)
         return sampling.of_rows(self.n_rows)
 
-    def grow(self, survey: Survey) -> int:
-        """Take the sample that a pass brought along; return how many rows it has."""
+    def grow(self, survey: Survey) -> None:
+        """Take the larger sample that a pass brought along."""
         self._rows = self._taken(survey)
-        return len(self._rows)
 
     def _all(self) -> Block:
         if self._rows is None:

@@ -199,13 +199,13 @@ class _Fit(Generic[P, S]):
         """EM as in the textbook."""
         first = FirstPass(self.passes, size, self.checkpoint)
         if start is not None:
-            return self._em(lambda: start, first, previous)
+            return self._em(lambda: [start], first, previous)
         if self.n_init == 1 or self.stopping.max_iter == 0 or first.holds_every_row():
             return _best(
-                self._em(lambda: self._start(first), first, number=number)
+                self._em(lambda: [self._start(first)], first, number=number)
                 for number in range(self.n_init)
             )
-        return self._em(lambda: self._best_of_sample(first), first)
+        return self._em(lambda: [self._best_of_sample(first)], first)
 
     def accelerated(self, start: P | None, previous: float, size: int | None) -> Fitted[P]:
         """EM whose passes correct a sample, or are extrapolated where none can stand for all."""
@@ -218,10 +218,13 @@ class _Fit(Generic[P, S]):
         mending = Mending(self.model, first)
         made = Accelerated(mending, schema, Beginnings(first))
 
-        def begin() -> P:
+        def begin() -> list[P]:
             if not made.corrects:
-                return self._start(first) if start is None else start
-            return made.start(self._starts if start is None else lambda _: [start])
+                return [self._best_of_sample(first) if start is None else start]
+            if start is None:
+                return [made.start(self._starts)]
+            # it may be better than what the sample makes of it
+            return [start, made.start(lambda _: [start])]
 
         if made.is_short:
             self._warn_of_few(made.n_rows, made.n_free)
@@ -240,31 +243,33 @@ class _Fit(Generic[P, S]):
 
     def _em(
         self,
-        start: Callable[[], P],
+        starts: Callable[[], list[P]],
         first: FirstPass,
         previous: float = -float("inf"),
         number: int = 0,
     ) -> Fitted[P]:
         mending = Mending(self.model, first)
         course = Course(PlainEM(mending), mending, self.stopping)
-        return self._run(course, start, first, previous, number)
+        return self._run(course, starts, first, previous, number)
 
     def _run(
         self,
         course: Course[P, S],
-        start: Callable[[], P],
+        starts: Callable[[], list[P]],
         first: FirstPass,
         previous: float,
         number: int = 0,
     ) -> Fitted[P]:
         if self.stopping.max_iter == 0:
-            return Fitted(start(), -float("inf"), first.records, Outcome.ITERATION_LIMIT)
+            return Fitted(starts()[0], -float("inf"), first.records, Outcome.ITERATION_LIMIT)
         trail = Trail(number, course.mending, self.rng, self.watch, self.checkpoint)
-        progress, parameters, outcome = iterate(self.passes, course, start, previous, trail)
+        progress, parameters, outcome = iterate(self.passes, course, starts, previous, trail)
         history = (*first.records, *progress.history)
         return Fitted(parameters, progress.iterate.objective, history, outcome)
 
     def _best_of_sample(self, first: FirstPass) -> P:
+        if self.n_init == 1:
+            return self._start(first)
         starts = (self._start(first) for _ in range(self.n_init))
         tries = [fit_block(self.model, first.sample(), one, self.stopping) for one in starts]
         best = max(tries, key=lambda candidate: candidate.last.objective)

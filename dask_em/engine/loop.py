@@ -22,11 +22,11 @@ S = TypeVar("S", bound=Statistics)
 def iterate(
     passes: Passes[P, S],
     course: Course[P, S],
-    start: Callable[[], P],
+    starts: Callable[[], Sequence[P]],
     previous: float,
     trail: Trail[P, S],
 ) -> tuple[Progress[P, S], P, Outcome]:
-    """Pass after pass from one start until it is told to stop.
+    """Pass after pass from the best of some starts until it is told to stop.
 
     Where the trail says that the start was interrupted, it goes on from there; the monitor is told
     of the passes before as well.
@@ -38,7 +38,7 @@ def iterate(
     """
     resumed = trail.resumed()
     if resumed is None:
-        course.begin(start(), previous)
+        course.begin(starts(), previous)
         _pass(passes, course, trail)
     else:
         course.go_on(resumed)
@@ -55,7 +55,9 @@ def iterate(
 def _pass(passes: Passes[P, S], course: Course[P, S], trail: Trail[P, S]) -> None:
     iteration = course.progress.n_passes if course.has_passed else 0
     candidates = [one.parameters for one in course.candidates]
-    made = passed(passes, course.mending.first, candidates, iteration, course.sample_rows)
+    made = passed(
+        passes, course.mending.first, candidates, iteration, course.sample_rows, course.may_fail
+    )
     course.take(made.statistics, made.record)
     course.go_on(trail.passed(course.progress))
 
@@ -66,10 +68,14 @@ def passed(
     candidates: Sequence[Any],
     iteration: int,
     sample_rows: int | None,
+    may_fail: bool,
 ) -> Pass[S]:
     """A pass, and the sample taken that it brought along where a larger one was wanted."""
-    sampling = None if sample_rows is None else first.sampling(sample_rows)
-    made = passes.expect(candidates, iteration, sampling)
-    if made.survey is None:
-        return made
-    return replace(made, record=replace(made.record, sample_rows=first.grow(made.survey)))
+    if sample_rows is None:
+        return passes.expect(candidates, iteration, may_fail=may_fail)
+    made = passes.expect(candidates, iteration, first.sampling(sample_rows), may_fail)
+    if made.survey is not None:
+        first.grow(made.survey)
+    # a fit that was killed meanwhile finds the sample here, and tells the same of it
+    grown = len(first.beginning(sample_rows))
+    return replace(made, record=replace(made.record, sample_rows=grown))

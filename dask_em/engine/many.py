@@ -191,7 +191,8 @@ def _pass(
     passes.model = Together(tuple(member.model for member, _ in tried))
     together = TogetherParameters(tuple(parameters for _, parameters in tried))
     rows = max((member.sample_rows or 0 for member in waiting), default=0)
-    made = passed(passes, first, [together], iteration, rows or None)
+    may_fail = all(member.course.may_fail for member in waiting)
+    made = passed(passes, first, [together], iteration, rows or None, may_fail)
     found = iter(made.statistics[0].members)
     for member in waiting:
         member.take([next(found) for _ in member.candidates], made.record)
@@ -267,9 +268,9 @@ class _Member:
                 found = fit_block(self.model, sample, made(sample), in_memory)
                 whole = self.course.mending.first.holds_every_row()
                 # one pass confirms the optimum of all rows
-                self.course.begin(found.parameters, found.last.objective if whole else -inf)
+                self.course.begin([found.parameters], found.last.objective if whole else -inf)
             else:
-                self.course.begin(self._accelerated.start(lambda sample: [made(sample)]))
+                self.course.begin([self._accelerated.start(lambda sample: [made(sample)])])
             self._check()
 
     def take(self, statistics: list[Any], record: PassRecord) -> None:

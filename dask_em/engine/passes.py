@@ -70,15 +70,22 @@ class Passes(Generic[P, S]):
         return survey, record
 
     def expect(
-        self, candidates: Sequence[P], iteration: int, sampling: Sampling | None = None
+        self,
+        candidates: Sequence[P],
+        iteration: int,
+        sampling: Sampling | None = None,
+        may_fail: bool = False,
     ) -> Pass[S]:
         """The statistics that each of some parameters induces, all in one reading.
 
-        A sample is brought along where one is wanted.
+        A sample is brought along where one is wanted. Candidates that may fail are no more than
+        tried: it is no error if the likelihood of each is not a number.
         """
         self.monitor.begin("em", iteration, self.plan.n_tasks)
         begin = time.perf_counter()
-        summed = self._summed(tuple(candidates), sampling)
+        summed = self._summed(
+            Expectation(self.model, tuple(candidates), self.reading, sampling, may_fail)
+        )
         record = self._record("em", iteration, summed.tally, time.perf_counter() - begin)
         self._settle(summed.tally)
         statistics: Any = list(summed.statistics)
@@ -91,8 +98,7 @@ class Passes(Generic[P, S]):
         )
         return checked(found, self.source.schema)
 
-    def _summed(self, candidates: tuple[P, ...], sampling: Sampling | None) -> Summed:
-        expectation = Expectation(self.model, candidates, self.reading, sampling)
+    def _summed(self, expectation: Expectation) -> Summed:
         summed = self.runner.reduce(
             "em-expect", expect_leaves, self.partitions, expectation, self.monitor
         )

@@ -143,7 +143,7 @@ def _arrays(parameters: MixtureParameters) -> dict[str, Array]:
 
 def warn(estimator: Any, fitted: Fitted[MixtureParameters]) -> None:
     """Say once, at the end, what the user should know."""
-    if fitted.outcome is Outcome.DESCENDED:
+    if fitted.outcome in (Outcome.DESCENDED, Outcome.STALLED):
         _warn(fitted.outcome.advice, ConvergenceWarning)
     elif not fitted.converged and estimator.max_iter > 0:
         _warn(NOT_CONVERGED, ConvergenceWarning)

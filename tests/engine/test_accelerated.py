@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from dask_em import Block, Gaussian, InputError, Mixture, Outcome, Stopping, open_source
+from dask_em import Block, DataError, Gaussian, InputError, Mixture, Outcome, Stopping, open_source
+from dask_em.engine.first import FirstPass
 from dask_em.engine.fit import fit
+from dask_em.engine.monitor import Monitor
+from dask_em.engine.passes import Passes
+from dask_em.engine.runner import LocalRunner
+from dask_em.engine.stream import Reading
 from dask_em.models.covariance import STRUCTURES
 from dask_em.models.gaussian import Gaussians
 from dask_em.models.mixture import MixtureParameters
@@ -195,3 +202,52 @@ def test_a_start_without_a_frame_can_be_extrapolated(source):
     bare = MixtureParameters(start.weights, gaussians)
     found = accelerated(source, BARE, start=bare, stopping=Stopping(0, 8))
     assert len(found.objectives) == 8
+
+
+def test_a_given_start_is_not_made_worse_by_the_sample(source):
+    best = accelerated(source, stopping=Stopping(0, 12)).parameters
+    again = accelerated(source, start=best, stopping=Stopping(0, 1))
+    objective = fit(MIXTURE, source, algorithm="em", start=best, stopping=Stopping(0, 1)).objective
+    assert again.objectives[0] >= objective
+
+
+def test_a_larger_sample_is_not_brought_where_it_is_here(source):
+    reading = Reading(source.schema)
+    passes = Passes(MIXTURE, source, LocalRunner(), reading, Monitor())
+    first = FirstPass(passes, 2000)
+    assert first.sampling(2000) is None
+    assert first.sampling(4000).size == 4000
+    before = first.sample().values.copy()
+    first.grow(passes.expect([small(source)], 1, first.sampling(4000)).survey)
+    assert first.sampling(3000) is None
+    np.testing.assert_array_equal(first.beginning(2000).values, before)
+    np.testing.assert_array_equal(first.sample().values, before)
+    assert len(first.beginning(4000)) == 4000
+
+
+def small(source):
+    return MIXTURE.initialize(Block(source.rows[:500]), np.random.default_rng(0))
+
+
+def test_a_candidate_that_cannot_be_evaluated_is_no_fault_of_the_data(source, monkeypatch):
+    before = Mixture.expect_each
+
+    def failing(self, block, candidates):
+        found = before(self, block, candidates)
+        return [replace(one, log_likelihood=float("nan")) for one in found]
+
+    monkeypatch.setattr(Mixture, "expect_each", failing)
+    passes = Passes(MIXTURE, source, LocalRunner(), Reading(source.schema), Monitor())
+    with pytest.raises(DataError, match="log-likelihood"):
+        passes.expect([small(source)], 0)
+    (found,) = passes.expect([small(source)], 1, may_fail=True).statistics
+    assert np.isnan(found.log_likelihood)
+
+
+def test_a_fit_that_cannot_tell_how_far_the_optimum_is_says_so():
+    stopping = Stopping(1e-3, 100, tol_gap=1e-6)
+    assert stopping.judge(-1.0, -1.0 + 5e-8, 9, gap=float("inf")) is Outcome.STALLED
+    assert stopping.judge(-1.0, -1.0 + 5e-7, 9, gap=float("inf")) is None
+    assert stopping.judge(-1.0, -1.0 + 5e-8, 9, gap=1e-5) is None
+    assert stopping.judge(-1.0, -0.9, 9, gap=1e-7) is Outcome.CONVERGED
+    assert "init_sample" in Outcome.STALLED.advice
