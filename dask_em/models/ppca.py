@@ -1,0 +1,118 @@
+"""Probabilistic PCA of rows without gaps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.random import Generator
+
+from dask_em.core.block import Block
+from dask_em.core.model import Model, Repair
+from dask_em.core.records import Array
+from dask_em.errors import DataError, InputError
+from dask_em.models.frame import Frame, mean_and_spread
+from dask_em.models.ppca_closed import check_latent, closed_form
+from dask_em.models.ppca_gram import PPCAStatistics
+from dask_em.models.ppca_noise import NoiseFloor
+from dask_em.models.ppca_parameters import PPCAParameters, n_free
+
+__all__ = ["PPCA", "STARTS", "draw", "random_start"]
+
+STARTS = ("closed", "random")
+
+
+@dataclass(frozen=True)
+class PPCA(Model[PPCAParameters, PPCAStatistics]):
+    """``x = W z + mean + noise``, Bishop (2006) section 12.2.
+
+    Parameters
+    ----------
+    n_components : int
+        Latent dimensions q, 1 to d - 1.
+    start : {"closed", "random"}
+        Whether a fit starts from the optimum on the sample or from random loadings.
+    floor : NoiseFloor
+        What happens when the latent dimensions explain all of the data.
+    """
+
+    n_components: int
+    start: str = "closed"
+    floor: NoiseFloor = field(default_factory=NoiseFloor)
+
+    def __post_init__(self) -> None:
+        if self.n_components < 1:
+            raise InputError(f"n_components={self.n_components}; it must be 1 or more")
+        if self.start not in STARTS:
+            raise InputError(f"start={self.start!r}; it must be one of {STARTS}")
+
+    def initialize(self, sample: Block, rng: Generator) -> PPCAParameters:
+        check_latent(self.n_components, sample.n_features)
+        if not sample.mass > 0:
+            raise DataError("there are no rows to start from; give one with a positive weight")
+        mean, spread = mean_and_spread(sample.values.astype(np.float64, copy=False), sample.weights)
+        # a variance of zero is refused here; what a floor allows begins above it
+        variance, _ = self.floor.apply(float((spread**2).mean()), float((spread**2).mean()))
+        frame = Frame.around(mean, spread, isotropic=True)
+        if self.start == "random":
+            return random_start(mean, variance, frame, self.n_components, rng)
+        nothing_known = PPCAParameters.spherical(mean, variance, frame)
+        return closed_form(self.expect(sample, nothing_known), self.n_components, self.floor)
+
+    def expect(self, block: Block, parameters: PPCAParameters) -> PPCAStatistics:
+        return PPCAStatistics.of(block, parameters)
+
+    def maximize(self, statistics: PPCAStatistics) -> PPCAParameters:
+        """One step of EM on the scatter, Bishop (2006) equations 12.54 to 12.57.
+
+        The mean of the rows is the optimum whatever else is, so it comes first.
+        """
+        mean, covariance = statistics.moments
+        before = statistics.at.framed
+        # averages over rows of (x - mean) E[z]' and E[z z']
+        cross = covariance @ before.gain.T
+        second = before.posterior_covariance + before.gain @ cross
+        loadings = np.linalg.solve(second, cross.T).T
+        total = float(np.trace(covariance))
+        noise, repaired = self.floor.apply(
+            (total - float((cross * loadings).sum())) / len(mean), total / len(mean)
+        )
+        return PPCAParameters(mean, loadings, noise, repaired=repaired).outward(statistics.frame)
+
+    def closed_form(self, statistics: PPCAStatistics) -> PPCAParameters:
+        """The optimum, without iterating."""
+        return closed_form(statistics, self.n_components, self.floor)
+
+    def sample(
+        self, n_rows: int, parameters: PPCAParameters, rng: Generator
+    ) -> tuple[Array, Array]:
+        """Rows (n_rows, d) and the number of their component (n_rows,), which is 0."""
+        return draw(n_rows, parameters, rng), np.zeros(n_rows, dtype=np.intp)
+
+    def n_free_parameters(self, parameters: PPCAParameters) -> int:
+        return parameters.n_free_parameters
+
+    def n_parameters(self, n_features: int) -> int | None:
+        return n_free(n_features, self.n_components)
+
+    def repairs(self, parameters: PPCAParameters) -> tuple[Repair, ...]:
+        return parameters.repaired
+
+    def reseed(self, parameters: PPCAParameters, sample: Block) -> PPCAParameters:
+        """The parameters: a floor under the noise leaves nothing to be moved."""
+        return parameters
+
+
+def random_start(
+    mean: Array, variance: float, frame: Frame, n_components: int, rng: Generator
+) -> PPCAParameters:
+    """Loadings at random; they and the noise explain half of the variance each."""
+    loadings = rng.normal(size=(len(mean), n_components)) * np.sqrt(variance / 2 / n_components)
+    return PPCAParameters(mean, loadings, variance / 2, frame)
+
+
+def draw(n_rows: int, parameters: PPCAParameters, rng: Generator) -> Array:
+    """Rows (n_rows, d) from the density."""
+    latent = rng.standard_normal((n_rows, parameters.q))
+    noise = rng.standard_normal((n_rows, parameters.d)) * np.sqrt(parameters.noise_variance)
+    return np.asarray(latent @ parameters.loadings.T + parameters.mean + noise)

@@ -1,0 +1,93 @@
+"""What probabilistic PCA says of single rows, with gaps or without."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dask_em.core.records import Array
+from dask_em.models.ppca_gaps import Latents, latents
+from dask_em.models.ppca_parameters import PPCAParameters
+
+__all__ = ["filled", "log_density", "posterior"]
+
+
+def posterior(
+    values: Array, parameters: PPCAParameters, covariances: bool = False
+) -> tuple[Array, Array | None]:
+    """Posterior of the latent variables, Bishop (2006) equations 12.48 and 12.42.
+
+    Parameters
+    ----------
+    values : array (n, d)
+        Rows; NaN is a gap.
+    parameters : PPCAParameters
+    covariances : bool
+        Whether covariances are wanted.
+
+    Returns
+    -------
+    means : array (n, q)
+        Of a row with nothing observed it is the prior's, 0.
+    covariances : array (q, q), (n, q, q) or None
+        One for all if there are no gaps, one for each row if there are.
+    """
+    n, q = len(values), parameters.q
+    means = np.empty((n, q))
+    each = np.empty((n, q, q)) if covariances and np.isnan(values).any() else None
+    with np.errstate(over="ignore", invalid="ignore"):
+        for some in latents(values, parameters):
+            means[some.rows] = some.means.T
+            if each is not None:
+                each[some.rows] = np.moveaxis(some.by_row(some.covariances), -1, 0)
+    if covariances and each is None:
+        return means, parameters.posterior_covariance
+    return means, each
+
+
+def log_density(values: Array, parameters: PPCAParameters) -> Array:
+    """(n,) log-density of what is observed of rows (n, d), nats; 0 where nothing is."""
+    found = np.empty(len(values))
+    with np.errstate(over="ignore", invalid="ignore"):
+        for some in latents(values, parameters):
+            found[some.rows] = some.log_density
+    found[np.isnan(found)] = -np.inf  # infinite values, or so large that the squares overflow
+    return found
+
+
+def filled(values: Array, parameters: PPCAParameters) -> tuple[Array, Array]:
+    """Rows with their gaps replaced by the posterior mean.
+
+    Parameters
+    ----------
+    values : array (n, d)
+        Rows; NaN is a gap.
+    parameters : PPCAParameters
+
+    Returns
+    -------
+    filled : array (n, d)
+        Of the dtype of the values.
+    deviations : array (n, d)
+        Standard deviation of what a gap hides, noise included; 0 where a value is observed.
+    """
+    complete = np.array(values)
+    deviations = np.zeros(values.shape, values.dtype)
+    if not np.isnan(values).any():
+        return complete, deviations
+    with np.errstate(over="ignore", invalid="ignore"):
+        for some in latents(values, parameters):
+            gaps = np.isnan(values[some.rows])
+            guess = some.means.T @ parameters.loadings.T + parameters.mean
+            complete[some.rows] = np.where(gaps, guess, values[some.rows])
+            spread = some.by_row(_deviations(some, parameters).T).T
+            deviations[some.rows] = np.where(gaps, spread, 0.0)
+    return complete, deviations
+
+
+def _deviations(some: Latents, parameters: PPCAParameters) -> Array:
+    """(p, d) standard deviation of every feature, were it a gap: root of ``w'Vw + noise``."""
+    W = parameters.loadings
+    d, q = W.shape
+    products = (W[:, :, None] * W[:, None, :]).reshape(d, q * q)
+    within = some.covariances.reshape(q * q, len(some.starts)).T @ products.T
+    return np.asarray(np.sqrt(within + parameters.noise_variance))
