@@ -114,7 +114,8 @@ def fit(
         Nats per row that an earlier fit had reached at `start`, to judge the first gain by.
     n_init : int
         Starts to try. Where the sample holds every row each is fitted, otherwise each is fitted
-        to the sample and the best goes on to all rows. Accelerated fits try at least 4.
+        to the sample and the best goes on to all rows. Accelerated fits that a sample corrects try
+        at least 4.
     rng : numpy.random.Generator, optional
         Chance in the starts.
     missing : {"error", "drop"}
