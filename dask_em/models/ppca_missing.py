@@ -8,17 +8,15 @@ import numpy as np
 from numpy.random import Generator
 
 from dask_em.core.block import Block
-from dask_em.core.model import Model, Repair
 from dask_em.core.records import FIXED, Array, Statistics
-from dask_em.errors import DataError, DegenerateError, InputError
+from dask_em.errors import DataError, DegenerateError
 from dask_em.models.frame import Frame
 from dask_em.models.matrices import unpacked
-from dask_em.models.ppca import STARTS, draw, random_start
 from dask_em.models.ppca_available import available_moments
 from dask_em.models.ppca_closed import check_latent
 from dask_em.models.ppca_gaps import Latents, latents
-from dask_em.models.ppca_noise import NoiseFloor
-from dask_em.models.ppca_parameters import PPCAParameters, n_free
+from dask_em.models.ppca_model import LatentModel, random_start
+from dask_em.models.ppca_parameters import PPCAParameters
 
 __all__ = ["MissingPPCA", "MissingPPCAStatistics"]
 
@@ -46,7 +44,7 @@ class MissingPPCAStatistics(Statistics):
 
 
 @dataclass(frozen=True)
-class MissingPPCA(Model[PPCAParameters, MissingPPCAStatistics]):
+class MissingPPCA(LatentModel[MissingPPCAStatistics]):
     """``x = W z + mean + noise`` of which some features are observed; NaN is a gap.
 
     The log-likelihood is that of the observed part, as if gaps said nothing of what they hide
@@ -73,16 +71,7 @@ class MissingPPCA(Model[PPCAParameters, MissingPPCAStatistics]):
     section 3; Liu, Rubin and Wu (1998), Biometrika 85, 755-770.
     """
 
-    n_components: int
-    start: str = "closed"
-    floor: NoiseFloor = field(default_factory=NoiseFloor)
     expanded: bool = True
-
-    def __post_init__(self) -> None:
-        if self.n_components < 1:
-            raise InputError(f"n_components={self.n_components}; it must be 1 or more")
-        if self.start not in STARTS:
-            raise InputError(f"start={self.start!r}; it must be one of {STARTS}")
 
     def initialize(self, sample: Block, rng: Generator) -> PPCAParameters:
         check_latent(self.n_components, sample.n_features)
@@ -137,25 +126,6 @@ class MissingPPCA(Model[PPCAParameters, MissingPPCAStatistics]):
             mean, loadings = _reduced(mean, loadings, unpacked(statistics.latent, q + 1))
         found = PPCAParameters(mean, loadings, noise, repaired=repaired)
         return found.outward(statistics.frame)
-
-    def sample(
-        self, n_rows: int, parameters: PPCAParameters, rng: Generator
-    ) -> tuple[Array, Array]:
-        """Rows (n_rows, d) without gaps and the number of their component (n_rows,), 0."""
-        return draw(n_rows, parameters, rng), np.zeros(n_rows, dtype=np.intp)
-
-    def n_free_parameters(self, parameters: PPCAParameters) -> int:
-        return parameters.n_free_parameters
-
-    def n_parameters(self, n_features: int) -> int | None:
-        return n_free(n_features, self.n_components)
-
-    def repairs(self, parameters: PPCAParameters) -> tuple[Repair, ...]:
-        return parameters.repaired
-
-    def reseed(self, parameters: PPCAParameters, sample: Block) -> PPCAParameters:
-        """The parameters: a floor under the noise leaves nothing to be moved."""
-        return parameters
 
 
 def _total(values: Array, weights: Array | None) -> float:

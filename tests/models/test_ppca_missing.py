@@ -20,8 +20,9 @@ from dask_em.core.stopping import Stopping
 from dask_em.errors import DataError, DegenerateError, InputError
 from dask_em.models import ppca_gaps
 from dask_em.models.frame import Frame
-from dask_em.models.ppca import PPCA, draw
+from dask_em.models.ppca import PPCA
 from dask_em.models.ppca_missing import MissingPPCA
+from dask_em.models.ppca_model import draw
 from dask_em.models.ppca_noise import NoiseFloor
 from dask_em.models.ppca_parameters import PPCAParameters
 from dask_em.testing.closeness import assert_close

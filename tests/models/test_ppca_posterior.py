@@ -10,7 +10,7 @@ from numpy.testing import assert_allclose
 from scipy.stats import multivariate_normal
 
 from dask_em.core.records import Array
-from dask_em.models.ppca import draw
+from dask_em.models.ppca_model import draw
 from dask_em.models.ppca_parameters import PPCAParameters
 from dask_em.models.ppca_posterior import filled, log_density, posterior
 
