@@ -7,8 +7,6 @@ from functools import cached_property, reduce
 from operator import add
 from typing import Generic, TypeVar
 
-import numpy as np
-
 from dask_em.core.block import Block
 from dask_em.core.model import Model
 from dask_em.core.records import Parameters, Statistics
@@ -24,7 +22,7 @@ PIECE_ROWS = 1 << 15
 
 
 class SampleRows(Generic[P, S]):
-    """Rows in memory, as float64: differences of their statistics are taken over small steps.
+    """Rows in memory, of float64: differences of their statistics are taken over small steps.
 
     Parameters
     ----------
@@ -36,7 +34,7 @@ class SampleRows(Generic[P, S]):
 
     def __init__(self, model: Model[P, S], block: Block, n_threads: int) -> None:
         self._model, self._threads = model, n_threads
-        self._block = Block(block.values.astype(np.float64, copy=False), block.weights)
+        self._block = block
 
     def __len__(self) -> int:
         return len(self._block)
