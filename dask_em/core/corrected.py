@@ -9,7 +9,7 @@ is bounded by a trust region, a pass tries several, and the sample grows.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from math import inf, isfinite
 from typing import Any, Generic, Protocol, TypeVar
@@ -141,23 +141,17 @@ class CorrectedEM(Algorithm[P, S]):
         local = self._around(iterate, memory)
         if local is None:
             return Proposal((em,), Corrections(memory.n_rows))
-        steps, candidates = [], []
-        longest, length = local.climb(memory.radius, self.effort), memory.radius
+        longest = local.climb(memory.radius, self.effort)
         doubtful = memory.doubtful or not longest.finished
-        found = longest
-        for _ in range(LADDER if doubtful else 1):
-            length = min(length, local.length(found.parameters))
+        steps, candidates = [], []
+        for length, found in self._ladder(local, longest, memory.radius, doubtful):
             if found.gain > 0 and self.is_usable(found.parameters):
                 steps.append(Step(length, found.gain))
                 candidates.append(Candidate("corrected", found.parameters))
-            length *= SHARE
-            if length < SHORTEST:
-                break
-            if doubtful:
-                found = local.climb(length, self.effort)
         if doubtful or not candidates:
             candidates.append(em)
-        grown = self._grown(memory, longest)
+        slow = memory.gain is not None and longest.gain > SLOW * memory.gain
+        grown = self._grown(memory.n_rows) if doubtful or slow else None
         gap = _gap(longest, memory)
         memory = replace(
             memory, steps=tuple(steps), n_rows=grown or memory.n_rows, grew=grown is not None
@@ -210,13 +204,24 @@ class CorrectedEM(Algorithm[P, S]):
         except DegenerateError:
             return None
 
-    def _grown(self, memory: Corrections, found: Climbed[P]) -> int | None:
-        """Rows of the sample that the next pass should bring, if this one was not good enough."""
-        slow = memory.gain is not None and found.gain > SLOW * memory.gain
-        if not (slow or memory.doubtful or not found.finished):
-            return None
-        grown = min(GROWTH * memory.n_rows, self.most_rows)
-        return grown if grown > memory.n_rows else None
+    def _ladder(
+        self, local: Local[P, S], longest: Climbed[P], radius: float, doubtful: bool
+    ) -> Iterator[tuple[float, Climbed[P]]]:
+        """How long each climb of a pass is, and where it ended; shorter ones in doubt alone."""
+        found, length = longest, radius
+        for rung in range(LADDER if doubtful else 1):
+            if rung:
+                found = local.climb(length, self.effort)
+            length = min(length, local.length(found.parameters))
+            yield length, found
+            length *= SHARE
+            if length < SHORTEST:
+                return
+
+    def _grown(self, n_rows: int) -> int | None:
+        """Rows of the sample that the next pass should bring, if there are more."""
+        grown = min(GROWTH * n_rows, self.most_rows)
+        return grown if grown > n_rows else None
 
 
 def _trusted(memory: Corrections, gains: Sequence[float]) -> tuple[float, bool]:
@@ -271,7 +276,9 @@ class Local(Generic[P, S]):
             geometry, sample.expect, iterate.parameters, iterate.statistics
         )
         self._chart = geometry.chart(iterate.parameters)
-        self._secants = self._learned(known)
+        # of the iterate itself everything is known already
+        others = [one for one in known if not one.parameters.equals(iterate.parameters)]
+        self._secants = self._learned(others)
 
     def climb(self, radius: float, effort: Effort) -> Climbed[P]:
         """The top inside a radius."""
