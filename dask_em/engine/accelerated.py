@@ -39,8 +39,6 @@ START_ROWS = 1 << 17
 FEWEST_ROWS = 5
 #: and one that cannot grow to so many stands for nothing
 LEAST_ROWS = 20
-#: and where it is all there is, passes are cheaper than climbs until there are so many
-LEAST_OF_ALL = 50
 
 
 def to_the_optimum(stopping: Stopping) -> Stopping:
@@ -107,10 +105,7 @@ class Accelerated(Generic[P, S]):
     @property
     def corrects(self) -> bool:
         """Whether there is a geometry, and a sample that can stand for all rows."""
-        if self._geometry is None or self.is_short:
-            return False
-        complete = self._sample.first.holds_every_row()
-        return not complete or self.n_rows >= LEAST_OF_ALL * self.n_free
+        return self._geometry is not None and not self.is_short
 
     def algorithm(self) -> Algorithm[P, S]:
         if self._geometry is None or not self.corrects:
@@ -129,8 +124,10 @@ class Accelerated(Generic[P, S]):
         """The best optimum of the sample that some starts, made of its rows, lead to."""
         assert self._geometry is not None
         rows: SampleRows[Any, Any] = self._sample.rows(self._model, self.n_rows)
-        starts = made(rows.block.take(slice(0, START_ROWS)))
-        found = optimum(self._geometry, rows, starts, self.n_free, self._can_be_evaluated)
+        # EM's own start where it is as cheap
+        few = self.n_rows <= START_ROWS
+        block = self._sample.first.sample() if few else rows.block.take(slice(0, START_ROWS))
+        found = optimum(self._geometry, rows, made(block), self.n_free, self._can_be_evaluated)
         parameters: P = found.parameters
         return parameters
 

@@ -63,12 +63,12 @@ def measured(problem: Problem, fraction: float, methods: Iterable[str], options:
             print(f"{case.name}: {method} failed, {error}", file=sys.stderr)
         else:
             known.append(traces[method].optimum)
-    above = beside_sklearn(problem, sample_rows, options.starts) if options.starts else None
+    above = beside_sklearn(problem, options.starts) if options.starts else None
     n_free = problem.mixture.n_free_parameters(start)
     return Result(case, n, d, n_free, sample_rows / n, traces, above)
 
 
-def beside_sklearn(problem: Problem, sample_rows: int, starts: int) -> float:
+def beside_sklearn(problem: Problem, starts: int) -> float:
     """The best of our fits less the best of scikit-learn's, each with its defaults."""
     case, rows = problem.case, problem.rows
     ours, theirs = [], []
@@ -77,7 +77,6 @@ def beside_sklearn(problem: Problem, sample_rows: int, starts: int) -> float:
             problem.mixture,
             rows,
             algorithm="accelerated",
-            init_sample=sample_rows,
             rng=np.random.default_rng(seed),
         )
         ours.append(problem.in_memory.objective(fitted.parameters))

@@ -165,6 +165,22 @@ def apart() -> np.ndarray:
     return centres + rng.normal(size=centres.shape)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_few_rows_are_climbed_in_memory_to_where_em_comes_or_higher(seed):
+    source = MadeSource(np.random.default_rng(seed).permutation(overlapping())[:300], 70)
+    few = accelerated(source, init_sample=None, rng=np.random.default_rng(seed))
+    assert few.history[0].sample_rows == 300  # 18 for each parameter
+    assert len(few.objectives) <= 3
+    em = fit(
+        MIXTURE,
+        source,
+        algorithm="em",
+        rng=np.random.default_rng(seed),
+        stopping=Stopping(1e-10, 5000),
+    )
+    assert few.objective >= em.objective - 1e-6
+
+
 def test_rows_in_order_are_no_trap():
     rows = apart()
     mixed = np.random.default_rng(0).permutation(rows)
