@@ -18,9 +18,11 @@ from dask_em.core.together import Together, TogetherParameters
 from dask_em.models.covariance import STRUCTURES, Diagonal, Full, Structure
 from dask_em.models.gaussian import Gaussian, Gaussians
 from dask_em.models.mixture import Mixture, MixtureParameters
+from dask_em.models.ppca_emission import PrincipalComponents
 from dask_em.models.seeding import KMeans, RandomRows
 from dask_em.testing.models import ModelCase
 from tests.laws.strangers import Bernoulli, Exponential, Means, Poisson, Rate
+from tests.models import analysers
 from tests.models.textbook import CentredGaussian
 
 MEANS = np.array([[-1.5, 0.0, 1.0], [0.5, -1.0, 0.0], [2.0, 1.5, -0.5]])
@@ -95,6 +97,33 @@ def gaussian_case(name: str, emission: type[Gaussian]) -> ModelCase:
     )
 
 
+def moved_analysers(parameters: MixtureParameters, shift: Array, scale: float) -> MixtureParameters:
+    some: Any = parameters.components
+    moved = replace(
+        some,
+        means=some.means * scale + shift,
+        loadings=some.loadings * scale,
+        noise_variances=some.noise_variances * scale**2,
+        frame=None,
+    )
+    return replace(parameters, components=moved)
+
+
+def ppca_case(k: int, d: int, q: int) -> ModelCase:
+    model = Mixture(PrincipalComponents(q), k, KMeans())
+    truth = analysers.planted(k, d, q)
+    return ModelCase(
+        "ppca-mixture",
+        model,
+        rows=partial(draw, model, truth),
+        planted=truth,
+        log_density=analysers.log_density,
+        step=analysers.step,
+        moved=moved_analysers,
+        single=1e-4,
+    )
+
+
 def coins(rows: Array, parameters: MixtureParameters) -> Array:
     return _mixed(parameters, lambda chance: bernoulli(chance).logpmf(rows).sum(axis=1))
 
@@ -151,4 +180,4 @@ STRANGERS = [
     ),
 ]
 TOGETHER = [together("together-alike", Full()), together("together-not-alike", Diagonal())]
-CASES = [*GAUSSIAN, *STRANGERS, *TOGETHER]
+CASES = [*GAUSSIAN, ppca_case(3, 5, 2), *STRANGERS, *TOGETHER]
