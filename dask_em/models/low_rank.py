@@ -46,17 +46,20 @@ class LowRank(Full):
             raise InputError(f"n_latent={self.n_latent}; it must be 1 or more")
 
     def n_free(self, k: int, d: int) -> int:
+        self._check(d)
         return k * (n_free(d, self.n_latent) - d)
 
     def from_moments(self, counts: Array, deviations: Array, second: Array) -> Array:
-        d = deviations.shape[1]
-        if not self.n_latent < d:
-            raise InputError(
-                f"n_latent={self.n_latent} latent dimensions for {d} features; give at most "
-                f"{d - 1}: one dimension at least is left to the noise"
-            )
+        self._check(deviations.shape[1])
         general = super().from_moments(counts, deviations, second)
         return composed(*analysed(general, self.n_latent))
+
+    def _check(self, d: int) -> None:
+        if self.n_latent >= d:
+            raise InputError(
+                f"n_latent={self.n_latent} latent dimensions for {d} features; give fewer of them "
+                "than features: one dimension at least is left to the noise"
+            )
 
     def floored(self, covariances: Array, floor: float) -> tuple[Array, dict[int, int]]:
         blamed: dict[int, int] = {}

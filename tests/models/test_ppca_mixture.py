@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from sklearn.datasets import load_iris
 
 import dask_em
 from dask_em import Block, Outcome, Stopping
@@ -125,6 +126,16 @@ def test_one_component_is_probabilistic_pca() -> None:
     assert_allclose(one.loadings, closed.loadings, atol=1e-8)
     assert_allclose(one.principal[1], closed.principal[1], rtol=1e-10)
     assert_allclose(one.noise_variance, closed.noise_variance, rtol=1e-10)
+
+
+def test_iris() -> None:
+    # the closed form's: one latent dimension, noise variance 0.11413908
+    block = Block(load_iris().data)
+    model = Mixture(PrincipalComponents(1), 1, KMeans())
+    found = model.maximize(model.expect(block, started(block, model)))
+    assert 150 * objective(model, block, found) == pytest.approx(-470.669458, abs=1e-5)
+    some: Any = found.components
+    assert_allclose(some.noise_variances, 0.11413908, atol=1e-8)
 
 
 def test_all_dimensions_but_one_are_full_covariances() -> None:
@@ -278,8 +289,9 @@ def test_bad_latent_dimensions() -> None:
         with pytest.raises(InputError, match="n_latent=0; it must be 1 or more"):
             make(n_latent=0)
     model = Mixture(PrincipalComponents(D), K, KMeans())
-    with pytest.raises(InputError, match=f"n_latent={D} latent dim.*{D} features.*at most {D - 1}"):
-        started(drawn(50), model)
+    for ask in (lambda: started(drawn(50), model), lambda: model.n_parameters(D)):
+        with pytest.raises(InputError, match=f"n_latent={D} latent dimensions for {D} features"):
+            ask()
 
 
 def test_shapes_that_do_not_fit() -> None:
