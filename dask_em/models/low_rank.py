@@ -10,13 +10,9 @@ from dask_em.core.records import Array
 from dask_em.errors import InputError
 from dask_em.models.charts import CovarianceChart
 from dask_em.models.general import Full
-from dask_em.models.matrices import floored
 from dask_em.models.ppca_parameters import n_free
 
 __all__ = ["LowRank", "analysed", "composed"]
-
-#: least noise beside the variance of the component; loadings drown less in rounding errors
-LEAST_NOISE = 1e-10
 
 
 @dataclass(frozen=True)
@@ -36,10 +32,10 @@ class LowRank(Full):
         If the features do not have so many.
     """
 
-    n_latent: int = 1
-
     name = "ppca"
     isotropic = True
+
+    n_latent: int = 1
 
     def __post_init__(self) -> None:
         if self.n_latent < 1:
@@ -60,16 +56,6 @@ class LowRank(Full):
                 f"n_latent={self.n_latent} latent dimensions for {d} features; give fewer of them "
                 "than features: one dimension at least is left to the noise"
             )
-
-    def floored(self, covariances: Array, floor: float) -> tuple[Array, dict[int, int]]:
-        blamed: dict[int, int] = {}
-        found = covariances.copy()
-        for j, one in enumerate(covariances):
-            least = max(floor, LEAST_NOISE * float(np.trace(one)) / len(one))
-            (found[j],), features = floored(one[None], least)
-            if features:
-                blamed[j] = features[0]
-        return found, blamed
 
     def chart(self, covariances: Array, mass: Array, d: int) -> CovarianceChart:
         from dask_em.models.low_rank_chart import LowRankChart

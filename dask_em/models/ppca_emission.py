@@ -113,7 +113,8 @@ class PrincipalComponents(Emission[Analysers, Moments]):
         Added to every noise variance, squared units of the data.
     floor : float
         Smallest noise variance that a component may have, relative to the variance of the data.
-        It has 1e-10 of the component's own variance at least.
+        Far below the default, sums of squares have too few digits left to see an ascent; clusters
+        narrower than 1e-5 of the way between them need a lower one.
     repair : bool
         Whether a noise variance below the floor is lifted to it; otherwise it is an error.
 
@@ -124,7 +125,7 @@ class PrincipalComponents(Emission[Analysers, Moments]):
 
     n_latent: int
     reg_covar: float = 0.0
-    floor: float = 1e-13
+    floor: float = 1e-10
     repair: bool = True
 
     def __post_init__(self) -> None:
