@@ -101,9 +101,9 @@ class PrincipalComponents(Emission[Analysers, Moments]):
     """Probabilistic principal component analysers, each with its own mean, loadings and noise.
 
     Noise is alike in all features, so these should be of comparable scale. Sums are those of
-    normal densities with general covariances, k d (d + 1) / 2 numbers, and so is the work of a
-    pass: 10 components of 2,000 features take 160 MB for each task that adds up. Beyond that
-    reduce the features first, with one analyser for all rows.
+    normal densities with general covariances, (k, d, d), and so is the work of a pass: for 10
+    components of 2,000 features they take 320 MB in each task. Beyond that reduce the features
+    first, for example with one `PPCA` of all rows.
 
     Parameters
     ----------
