@@ -14,6 +14,7 @@ from dask_em.models.ppca_closed import check_latent, closed_form
 from dask_em.models.ppca_gram import PPCAStatistics
 from dask_em.models.ppca_model import LatentModel, random_start
 from dask_em.models.ppca_parameters import PPCAParameters
+from dask_em.models.ppca_sums import em_step
 
 __all__ = ["PPCA"]
 
@@ -49,21 +50,12 @@ class PPCA(LatentModel[PPCAStatistics]):
         return PPCAStatistics.of(block, parameters)
 
     def maximize(self, statistics: PPCAStatistics) -> PPCAParameters:
-        """One step of EM on the scatter, Bishop (2006) equations 12.54 to 12.57.
-
-        The mean of the rows is the optimum whatever else is, so it comes first.
-        """
+        """One step of EM on the scatter."""
         mean, covariance = statistics.moments
         before = statistics.at.framed
-        # averages over rows of (x - mean) E[z]' and E[z z']
         cross = covariance @ before.gain.T
-        second = before.posterior_covariance + before.gain @ cross
-        loadings = np.linalg.solve(second, cross.T).T
         total = float(np.trace(covariance))
-        noise, repaired = self.floor.apply(
-            (total - float((cross * loadings).sum())) / len(mean), total / len(mean)
-        )
-        return PPCAParameters(mean, loadings, noise, repaired=repaired).outward(statistics.frame)
+        return em_step(mean, cross, total, before, self.floor).outward(statistics.frame)
 
     def closed_form(self, statistics: PPCAStatistics) -> PPCAParameters:
         """The optimum, without iterating."""

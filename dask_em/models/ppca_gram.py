@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, Self
@@ -14,12 +13,9 @@ from dask_em.core.records import FIXED, Array, Statistics
 from dask_em.models.frame import Frame
 from dask_em.models.matrices import add_scatter
 from dask_em.models.ppca_parameters import PPCAParameters
+from dask_em.models.ppca_sums import log_likelihood, tile_dtype, tiles
 
 __all__ = ["PPCAStatistics"]
-
-LOG_2PI = math.log(2 * math.pi)
-#: relative error of a noise variance, for one row, above which float32 rows are squared in float64
-LOST_DIGITS = 1e-3
 
 
 @dataclass(frozen=True)
@@ -49,7 +45,8 @@ class PPCAStatistics(Statistics):
 
     @classmethod
     def _made(cls, mass: float, first: Array, scatter: Array, at: PPCAParameters) -> Self:
-        found = _log_likelihood(mass, first, scatter, at)
+        W = at.framed.loadings
+        found = log_likelihood(mass, first, float(np.trace(scatter)), W.T @ scatter @ W, at)
         return cls(mass, found, first, scatter, at)
 
     @property
@@ -76,48 +73,9 @@ class PPCAStatistics(Statistics):
 def _moments(block: Block, parameters: PPCAParameters) -> tuple[Array, Array]:
     """Sum (d,) and scatter (d, d) of the rows of a block in the frame of parameters."""
     d = block.n_features
-    dtype = _tile_dtype(block.values.dtype, parameters)
-    shift, shrink = _exact(parameters.place.shift, dtype), dtype.type(1 / parameters.unit)
-    tile_rows = max(256, min(8192, 2**18 // d))
-    tile = np.empty((min(tile_rows, len(block)), d), dtype)
     first, scatter = np.zeros(d), np.zeros((d, d))
-    for start in range(0, len(block), tile_rows):
-        part = block.take(slice(start, start + tile_rows))
-        rows = tile[: len(part)]
-        np.subtract(part.values, shift, out=rows, casting="same_kind")
-        rows *= shrink
-        roots = np.ones(len(part), dtype)
-        if part.weights is not None:
-            roots = np.sqrt(part.weights).astype(dtype)
-            rows *= roots[:, None]
+    for rows, roots in tiles(block, parameters, tile_dtype(block.values.dtype, parameters)):
         first += roots @ rows
         add_scatter(rows, scatter)
     upper = np.triu(scatter)
     return first, upper + np.triu(upper, 1).T
-
-
-def _tile_dtype(dtype: np.dtype[Any], parameters: PPCAParameters) -> np.dtype[Any]:
-    """Float32 rows are squared in float32 unless that costs the noise too many digits."""
-    single = np.dtype(np.float32)
-    enough = float(np.finfo(single).eps) * parameters.condition <= LOST_DIGITS
-    return single if dtype == single and enough else np.dtype(np.float64)
-
-
-def _exact(shift: Array, dtype: np.dtype[Any]) -> Array:
-    """The shift in the dtype of the tile if that holds it, for then nothing is converted."""
-    near = shift.astype(dtype)
-    return near if bool((near == shift).all()) else shift
-
-
-def _log_likelihood(mass: float, first: Array, scatter: Array, at: PPCAParameters) -> float:
-    """Nats; ``tr(C^-1 A)`` with A the scatter about the mean, Bishop (2006) equation 12.43."""
-    inside = at.framed
-    mean, W = inside.mean, inside.loadings
-    total = np.trace(scatter) - 2 * mean @ first + mass * mean @ mean
-    sums, centre = W.T @ first, W.T @ mean
-    projected = W.T @ scatter @ W + mass * np.outer(centre, centre)
-    projected -= np.outer(sums, centre) + np.outer(centre, sums)
-    explained = np.trace(inside.solve_inner(projected))
-    distance = (total - explained) / inside.noise_variance
-    volume = inside.log_determinant + inside.d * LOG_2PI - 2 * at.place.log_volume
-    return float(-0.5 * (mass * volume + distance))
