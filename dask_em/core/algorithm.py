@@ -46,12 +46,16 @@ class Proposal(Generic[P]):
         it, and infinite where the estimate failed.
     sample_rows : int or None
         Rows of a larger sample that the pass should bring along.
+    conclusion : Parameters or None
+        What a fit that ends here ends with, no worse than what an M-step would make of the iterate,
+        and what `gap` is of; None where that is the M-step's.
     """
 
     candidates: tuple[Candidate[P], ...]
     memory: Record
     gap: float | None = None
     sample_rows: int | None = None
+    conclusion: P | None = None
 
 
 class Algorithm(ABC, Generic[P, S]):
@@ -60,6 +64,10 @@ class Algorithm(ABC, Generic[P, S]):
     @abstractmethod
     def begin(self) -> Record:
         """The memory with which a fit starts."""
+
+    def begun(self, memory: Record, found: Sequence[Iterate[P, S]]) -> Record:
+        """The memory after the pass at the starts, each with the statistics that it found."""
+        return memory
 
     @abstractmethod
     def propose(self, iterate: Iterate[P, S], memory: Record) -> Proposal[P]:
