@@ -1,4 +1,4 @@
-"""How a model is fitted in few passes: by a sample that they correct, or by extrapolation."""
+"""How a model is fitted in few passes: what it adds decides, and what the sample is worth."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from dask_em.core.algorithm import Algorithm
 from dask_em.core.anderson_em import AndersonEM
 from dask_em.core.block import Block
 from dask_em.core.corrected import CorrectedEM
+from dask_em.core.krylov import KrylovEM
 from dask_em.core.model import Model
 from dask_em.core.optimum import optimum
 from dask_em.core.records import Parameters, Statistics
 from dask_em.core.stopping import Stopping
 from dask_em.engine.first import FirstPass
 from dask_em.engine.mending import Mending
-from dask_em.engine.method import geometry_of
+from dask_em.engine.method import geometry_of, spectral_of
 from dask_em.engine.runner import LocalRunner
 from dask_em.engine.sample import largest_size
 from dask_em.engine.sample_rows import SampleRows
@@ -78,7 +79,7 @@ class Accelerated(Generic[P, S]):
     def __init__(self, mending: Mending[P, S], schema: Schema, sample: Beginnings) -> None:
         self._mending, self._schema, self._sample = mending, schema, sample
         self._model = mending.model
-        self._geometry = geometry_of(self._model)
+        self._geometry, self._spectral = geometry_of(self._model), spectral_of(self._model)
         self.n_free = self._model.n_parameters(schema.n_features) or 1
 
     @property
@@ -108,6 +109,8 @@ class Accelerated(Generic[P, S]):
         return self._geometry is not None and not self.is_short
 
     def algorithm(self) -> Algorithm[P, S]:
+        if self._spectral is not None:
+            return KrylovEM(self._spectral)
         if self._geometry is None or not self.corrects:
             return AndersonEM(self._mending, self._can_be_evaluated)
         return CorrectedEM(
@@ -119,6 +122,12 @@ class Accelerated(Generic[P, S]):
             self._mending.is_useless,
             self._can_be_evaluated,
         )
+
+    def beginnings(self, start: P, rng: np.random.Generator) -> list[P]:
+        """What the pass at a start evaluates, where no sample is climbed."""
+        if self._spectral is None:
+            return [start]
+        return [start, *self._spectral.beside(start, self._sample.first.sample(), rng)]
 
     def start(self, made: Callable[[Block], Sequence[P]]) -> P:
         """The best optimum of the sample that some starts, made of its rows, lead to."""

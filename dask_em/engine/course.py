@@ -137,9 +137,14 @@ class Course(Generic[P, S]):
             raise DataError(f"the log-likelihood is {value}; rescale the features")
 
     def ended(self) -> tuple[Progress[P, S], P]:
-        """With the parameters after the last M-step, which nothing moves to the sample's rows."""
+        """With the parameters after the last M-step, which nothing moves to the sample's rows.
+
+        Where the algorithm knows better ones, with these.
+        """
         progress = self.progress
-        parameters = self.mending.model.maximize(progress.iterate.statistics)
+        parameters = self._proposal.conclusion if self._proposal else None
+        if parameters is None:
+            parameters = self.mending.model.maximize(progress.iterate.statistics)
         # no pass follows, so what was repaired goes with the last pass
         last = progress.history[-1]
         unsaid = [one for one in self.mending.found(parameters) if one not in last.repairs]
@@ -150,7 +155,8 @@ class Course(Generic[P, S]):
         assert self._proposal is not None
         best = max(found, key=lambda one: (isfinite(one.objective), one.objective))
         told = self._told(record, self._proposal.candidates[0], best, None)
-        return Progress(best, self._proposal.memory, self._previous, (told,))
+        memory = self._algorithm.begun(self._proposal.memory, found)
+        return Progress(best, memory, self._previous, (told,))
 
     def _advanced(
         self,

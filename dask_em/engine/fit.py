@@ -125,8 +125,9 @@ def fit(
     algorithm : {"auto", "em", "accelerated"}
         Which parameters each pass tries. ``"em"`` is the textbook's: those of the last M-step.
         ``"accelerated"`` climbs a sample in memory, which full passes correct, and needs a few
-        passes where EM needs hundreds; models without a geometry extrapolate EM steps. ``"auto"``
-        is ``"em"`` for rows in this process's memory, otherwise ``"accelerated"``.
+        passes where EM needs hundreds; models whose optimum is made of eigenvectors multiply blocks
+        of directions, others extrapolate EM steps. ``"auto"`` is ``"em"`` for rows in this
+        process's memory, otherwise ``"accelerated"``.
     init_sample : int, optional
         Rows of the sample; by default what `algorithm` needs.
     cache : {"off", "auto"} or int
@@ -221,7 +222,8 @@ class _Fit(Generic[P, S]):
 
         def begin() -> list[P]:
             if not made.corrects:
-                return [self._best_of_sample(first) if start is None else start]
+                one = self._best_of_sample(first) if start is None else start
+                return made.beginnings(one, self.rng)
             if start is None:
                 return [made.start(self._starts)]
             # it may be better than what the sample makes of it

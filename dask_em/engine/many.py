@@ -23,7 +23,7 @@ from dask_em.engine.first import FirstPass
 from dask_em.engine.limits import one_blas_thread
 from dask_em.engine.loop import passed
 from dask_em.engine.mending import Mending
-from dask_em.engine.method import method_of
+from dask_em.engine.method import geometry_of, method_of
 from dask_em.engine.monitor import Monitor, PassRecord
 from dask_em.engine.passes import Passes
 from dask_em.engine.runner import choose_runner
@@ -165,7 +165,7 @@ class _Every:
         sizes = [
             surrogate_size(self.schema, model.n_parameters(self.schema.n_features))
             for model, method in zip(self.models, self.methods, strict=True)
-            if method == "accelerated"
+            if method == "accelerated" and geometry_of(model) is not None
         ]
         return max(sizes, default=None)
 

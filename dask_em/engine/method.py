@@ -5,16 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from dask_em.core.geometry import Geometry, SupportsGeometry
+from dask_em.core.spectral import Spectral, SupportsSpectral
 from dask_em.engine.source import Source
 from dask_em.errors import InputError
 
-__all__ = ["ALGORITHMS", "geometry_of", "method_of"]
+__all__ = ["ALGORITHMS", "geometry_of", "method_of", "spectral_of"]
 
 ALGORITHMS = ("auto", "em", "accelerated")
 
 
 def method_of(algorithm: str, model: Any, source: Source) -> str:
-    """``"em"``, ``"accelerated"`` by a sample, or ``"extrapolated"`` for want of a geometry.
+    """``"em"``, ``"accelerated"`` by what a model adds, or ``"extrapolated"`` if it adds nothing.
 
     Raises
     ------
@@ -25,9 +26,16 @@ def method_of(algorithm: str, model: Any, source: Source) -> str:
         raise InputError(f"algorithm={algorithm!r}; it must be one of {ALGORITHMS}")
     if algorithm == "em" or (algorithm == "auto" and source.local):
         return "em"
-    return "extrapolated" if geometry_of(model) is None else "accelerated"
+    if geometry_of(model) is None and spectral_of(model) is None:
+        return "extrapolated"
+    return "accelerated"
 
 
 def geometry_of(model: Any) -> Geometry[Any, Any] | None:
-    """What a model adds so that its fits take few passes."""
+    """What a model adds so that a sample can be climbed in place of all rows."""
     return model.geometry() if isinstance(model, SupportsGeometry) else None
+
+
+def spectral_of(model: Any) -> Spectral[Any, Any] | None:
+    """What a model adds whose optimum is made of leading eigenvectors."""
+    return model.spectral() if isinstance(model, SupportsSpectral) else None

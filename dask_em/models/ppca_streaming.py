@@ -1,0 +1,75 @@
+"""Probabilistic PCA of wide data: no d x d matrix is ever formed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from numpy.random import Generator
+
+from dask_em.core.block import Block
+from dask_em.core.model import Model
+from dask_em.errors import DataError
+from dask_em.models.ppca_closed import check_latent
+from dask_em.models.ppca_model import LatentModel, random_start
+from dask_em.models.ppca_parameters import PPCAParameters
+from dask_em.models.ppca_products import PPCAProducts
+from dask_em.models.ppca_spectral import PPCASpectral, frame_of
+from dask_em.models.ppca_sums import em_step
+
+__all__ = ["StreamingPPCA"]
+
+
+@dataclass(frozen=True)
+class StreamingPPCA(LatentModel[PPCAProducts]):
+    """``x = W z + mean + noise``, Bishop (2006) section 12.2, in memory of d x q numbers.
+
+    EM needs of the scatter its product with the loadings and its trace alone. Accelerated fits
+    multiply blocks of directions besides, see `dask_em.core.krylov`.
+
+    Parameters
+    ----------
+    n_components : int
+        Latent dimensions q, 1 to d - 1.
+    start : {"closed", "random"}
+        Whether a fit starts near the optimum on the sample or from random loadings.
+    floor : NoiseFloor
+        What happens when the latent dimensions explain all of the data.
+    """
+
+    def initialize(self, sample: Block, rng: Generator) -> PPCAParameters:
+        check_latent(self.n_components, sample.n_features)
+        if not sample.mass > 0:
+            raise DataError("there are no rows to start from; give one with a positive weight")
+        mean, spread, frame = frame_of(sample)
+        # a variance of zero is refused here; what a floor allows begins above it
+        variance, _ = self.floor.apply(float((spread**2).mean()), float((spread**2).mean()))
+        if self.start == "random":
+            return random_start(mean, variance, frame, self.n_components, rng)
+        return self.spectral().of_sample(sample, mean, variance, frame, rng)[0]
+
+    def expect(self, block: Block, parameters: PPCAParameters) -> PPCAProducts:
+        return PPCAProducts.of_each(block, [parameters])[0]
+
+    def maximize(self, statistics: PPCAProducts) -> PPCAParameters:
+        """One step of EM on the products."""
+        before = statistics.at.framed
+        cross = before.solve_inner(statistics.image.T).T
+        found = em_step(statistics.mean, cross, statistics.total, before, self.floor)
+        return found.outward(statistics.frame)
+
+    def spectral(self) -> PPCASpectral:
+        return PPCASpectral(self.n_components, self.floor)
+
+    def joins(self, other: Model[Any, Any]) -> bool:
+        return isinstance(other, StreamingPPCA)
+
+    def aligned(self, parameters: PPCAParameters, like: PPCAParameters) -> PPCAParameters:
+        return replace(parameters, frame=like.place)
+
+    def expect_each(self, block: Block, candidates: Sequence[PPCAParameters]) -> list[PPCAProducts]:
+        alike = all(one.place.equals(candidates[0].place) for one in candidates)
+        if alike:
+            return PPCAProducts.of_each(block, candidates)
+        return [self.expect(block, one) for one in candidates]
