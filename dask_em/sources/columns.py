@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ __all__ = ["Column", "column_of_array", "columns_of_group", "feature_names", "we
 
 #: coordinates longer than this do not name features: reading them would no longer be cheap
 LONGEST_COORDINATE = 1000
+#: so many times the values that are wanted are not decoded at once
+WASTED = 1.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,8 +53,29 @@ class Column:
 
     def read(self, region: Region) -> Array:
         """(n, f) values of a region of the samples."""
-        stored = np.asarray(self.array[self.axes.selection(region)])
-        return self.axes.rows(self.packing.unpack(stored, self.dtype))
+        selection = self.axes.selection(region)
+        return self.axes.rows(self.packing.unpack(self._stored(selection), self.dtype))
+
+    def _stored(self, selection: Region) -> Array:
+        """What is selected; chunks of which a part is wanted are decoded one after the other.
+
+        All at once they would take the memory of rows that nobody asked for.
+        """
+        lengths = self.array.chunks
+        pairs = list(zip(selection, lengths, strict=True))
+        axis = self.axes.order[-1]
+        part, length = pairs[axis]
+        decoded = prod(-(-one.stop // n) * n - one.start // n * n for one, n in pairs)
+        wanted = prod(one.stop - one.start for one in selection)
+        if not self.axes.feature_axes or part.stop <= length or decoded < WASTED * wanted:
+            return np.asarray(self.array[selection])
+        found = np.empty([one.stop - one.start for one in selection], self.array.dtype)
+        for start in range(0, part.stop, length):
+            piece = slice(start, min(start + length, part.stop))
+            place = tuple(piece if i == axis else slice(None) for i in range(len(lengths)))
+            chosen = tuple(piece if i == axis else one for i, one in enumerate(selection))
+            found[place] = self.array[chosen]
+        return found
 
 
 def column_of_array(name: str, array: Any, sample_dims: Sequence[str] | None) -> Column:

@@ -114,11 +114,11 @@ class Grid:
         return replace(self, chunks=tuple(chunks))
 
     def shrink(self, row_bytes: int, target_bytes: int) -> Grid:
-        """Cut cells along the first axes first until they fit the target."""
+        """Cut cells along the first axes first until they fit the target, evenly if possible."""
         chunks = list(self.largest)
         for axis in range(len(chunks)):
             others = prod(chunks) // max(1, chunks[axis]) * row_bytes
-            chunks[axis] = max(1, min(chunks[axis], target_bytes // max(1, others)))
+            chunks[axis] = _part(chunks[axis], target_bytes // max(1, others))
         return replace(self, chunks=tuple(chunks))
 
     def joined_with(self, chunks: tuple[int, ...]) -> Grid:
@@ -143,6 +143,14 @@ class Grid:
             return slice(starts[i], starts[i + 1])
         assert isinstance(chunk, int)
         return slice(i * chunk, min((i + 1) * chunk, self.shape[axis]))
+
+
+def _part(whole: int, most: int) -> int:
+    # equal pieces, unless these were of half the length or less
+    if whole <= most:
+        return whole
+    even = (part for part in range(most, most // 2, -1) if whole % part == 0)
+    return max(1, next(even, most))
 
 
 def _evenly(whole: int, most: int) -> int:

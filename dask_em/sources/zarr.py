@@ -39,7 +39,8 @@ __all__ = ["ZarrSource"]
 TARGET_BYTES = 16 * 2**20
 #: a chunk of more bytes of rows than this is refused
 LIMIT_BYTES = 512 * 2**20
-#: arrays of a group in different chunks are read in common multiples up to this many bytes
+#: arrays of a group in different chunks are read in common multiples up to this many bytes, and
+#: rows of more bytes that many chunks hold side by side are read in parts
 JOINED_BYTES = 8 * TARGET_BYTES
 #: chunks that are decoded so often in a pass are worth a warning
 REPEATED = 2
@@ -112,9 +113,13 @@ class ZarrSource(Source):
         stores = (*columns, weighed) if isinstance(weighed, Column) else columns
         grid = _grid(stores, row_bytes)
         _check_size(grid, row_bytes, limit_bytes, columns, where)
+        whole, grid = grid, _cut(grid, row_bytes, columns)
         stored, grid = grid, grid.coarsen(row_bytes, min(TARGET_BYTES, limit_bytes))
         straddling = [column for column in stores if _decodings(column, grid) > 1]
-        _warn_of_straddling(straddling, columns[0], grid, where)
+        if stored is whole:
+            _warn_of_straddling(straddling, columns[0], grid, where)
+        else:
+            _warn_of_parts(whole, grid, row_bytes, columns, where)
         schema = Schema(
             n_features=d,
             dtype=dtype,
@@ -266,7 +271,8 @@ def _decodings(column: Column, grid: Grid) -> float:
     mine = column.axes.sample_part(column.array.chunks)
     axes = zip(mine, grid.largest, grid.counts, strict=True)
     return prod(
-        1.0 if count <= 1 or cell % own == 0 else own / cell + 1 for own, cell, count in axes
+        1.0 if count <= 1 or cell % own == 0 else own / cell + bool(own % cell)
+        for own, cell, count in axes
     )
 
 
@@ -288,6 +294,29 @@ def _warn_of_straddling(
             UserWarning,
             stacklevel=3,
         )
+
+
+def _cut(grid: Grid, row_bytes: int, columns: Sequence[Column]) -> Grid:
+    """Cells that are read in parts where long chunks hold few of the features each."""
+    size = prod(grid.largest) * row_bytes
+    if size <= JOINED_BYTES or 2 * max(map(_chunk_bytes, columns)) > size:
+        return grid  # parts of a chunk that holds all of them save no memory
+    return grid.shrink(row_bytes, JOINED_BYTES)
+
+
+def _warn_of_parts(
+    whole: Grid, parts: Grid, row_bytes: int, columns: Sequence[Column], where: str
+) -> None:
+    size, worst = prod(whole.largest) * row_bytes, max(columns, key=_chunk_bytes)
+    often, chunks = _decodings(worst, parts), whole.shrink(row_bytes, TARGET_BYTES).largest
+    warnings.warn(
+        f"chunks of {where} hold {worst.axes.sample_part(worst.array.chunks)} rows and few of "
+        f"their features; all features of these rows take {size / 2**20:,.0f} MiB, so "
+        f"{parts.largest} rows are read at a time, and each chunk is decoded {often:.0f} times "
+        f"a pass; store fewer rows in a chunk, e.g. {_rechunk(columns, chunks, where)}",
+        UserWarning,
+        stacklevel=3,
+    )
 
 
 def _check_size(

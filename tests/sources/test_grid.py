@@ -88,3 +88,9 @@ def test_an_empty_axis_leaves_no_cells_but_those_that_are_given() -> None:
 
 def test_other_chunks_are_joined_in_common_multiples() -> None:
     assert Grid((24, 10), (4, 10)).joined_with((6, 3)).chunks == (12, 10)
+
+
+@pytest.mark.parametrize(("most", "length"), [(10, 10), (9, 5), (5, 5), (4, 4), (2, 2), (1, 1)])
+def test_cells_are_cut_evenly_where_that_is_near(most: int, length: int) -> None:
+    assert Grid((95,), (10,)).shrink(1, most).chunks == (length,)
+    assert Grid((95,), (7,)).shrink(1, 4).chunks == (4,)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,58 @@ def test_chunks_that_straddle_are_announced_and_planned(
     with pytest.warns(UserWarning, match=r"of weights .* decoded about 3 times"):
         weighed = ZarrSource.open(tmp_path / "g.zarr", features=["a"], weights=tmp_path / "w.zarr")
     assert weighed.schema.decoding_bytes == 50 * 8
+
+
+class Recording:
+    """An array that remembers what was asked of it."""
+
+    def __init__(self, array: zarr.Array) -> None:
+        self.array, self.asked = array, []
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.array, name)
+
+    def __getitem__(self, selection: tuple[slice, ...]) -> np.ndarray:
+        self.asked.append(selection)
+        return self.array[selection]
+
+
+@pytest.mark.parametrize("dims", [None, ("feature", "row")])
+def test_long_chunks_of_few_features_are_read_in_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dims: tuple[str, str] | None
+) -> None:
+    rows = np.arange(100 * 11.0).reshape(100, 11)
+    stored, chunks = (rows, (40, 3)) if dims is None else (rows.T, (3, 40))
+    made = {"data": stored, "chunks": chunks, "dimension_names": dims}
+    zarr.create_array(tmp_path / "x.zarr", **made)
+    options = {"sample_dims": None if dims is None else ["row"]}
+    assert ZarrSource.open(tmp_path / "x.zarr", **options).schema.decoding_bytes == 0
+    monkeypatch.setattr("dask_em.sources.zarr.JOINED_BYTES", 40 * 11 * 8 - 1)
+    monkeypatch.setattr("dask_em.sources.zarr.TARGET_BYTES", 500)
+    with pytest.warns(UserWarning, match=r"hold \(40,\) rows.*\(20,\) rows .* 2 times a pass"):
+        source = ZarrSource.open(tmp_path / "x.zarr", **options)
+    assert source.schema.n_chunks == 5
+    assert source.schema.chunk_bytes == 20 * 11 * 8
+    assert source.schema.decoding_bytes == 40 * 3 * 8
+    np.testing.assert_array_equal(values(source), rows)
+    # one chunk is decoded at a time, and only where parts of chunks are wanted
+    (column,) = source._columns
+    recording = Recording(column.array)
+    column = replace(column, array=recording)
+    np.testing.assert_array_equal(column.read((slice(20, 40),)), rows[20:40])
+    assert len(recording.asked) == 4
+    np.testing.assert_array_equal(column.read((slice(0, 40),)), rows[:40])
+    assert len(recording.asked) == 5
+
+
+def test_chunks_of_all_features_are_not_read_in_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A part would save nothing: the chunk is decoded as a whole."""
+    monkeypatch.setattr("dask_em.sources.zarr.JOINED_BYTES", 1000)
+    monkeypatch.setattr("dask_em.sources.zarr.TARGET_BYTES", 500)
+    zarr.create_array(tmp_path / "x.zarr", data=np.ones((100, 11)), chunks=(40, 11))
+    assert ZarrSource.open(tmp_path / "x.zarr").schema.chunk_bytes == 40 * 11 * 8 > 1000
 
 
 def test_weights_are_read_in_common_multiples_too(tmp_path: Path) -> None:
