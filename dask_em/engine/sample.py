@@ -22,6 +22,8 @@ __all__ = ["Sampling", "Survey", "largest_size", "surrogate_size", "survey", "su
 #: bytes of a sample, and its rows: enough for starts, light on the client
 SAMPLE_BYTES = 32 << 20
 SAMPLE_ROWS = 1 << 17
+#: so many rows, or 100 of very wide ones, may take more than these bytes
+FEWEST_ROWS = 1000
 #: rows for each free parameter of a sample that stands for all rows, and its bytes
 ROWS_PER_PARAMETER = 1000
 SURROGATE_BYTES = 144 << 20
@@ -143,7 +145,8 @@ _ALL = np.uint64(2**64 - 1)
 
 def default_size(schema: Schema) -> int:
     """Rows that a start is made from."""
-    return min(SAMPLE_ROWS, max(1000, SAMPLE_BYTES // (8 * max(schema.n_features, 1))))
+    fitting = SAMPLE_BYTES // (8 * max(schema.n_features, 1))
+    return min(SAMPLE_ROWS, max(100, min(FEWEST_ROWS, 4 * fitting), fitting))
 
 
 def surrogate_size(schema: Schema, n_free: int | None) -> int:

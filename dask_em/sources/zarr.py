@@ -39,9 +39,10 @@ __all__ = ["ZarrSource"]
 TARGET_BYTES = 16 * 2**20
 #: a chunk of more bytes of rows than this is refused
 LIMIT_BYTES = 512 * 2**20
-#: arrays of a group in different chunks are read in common multiples up to this many bytes, and
-#: rows of more bytes that many chunks hold side by side are read in parts
+#: arrays of a group in different chunks are read in common multiples up to this many bytes
 JOINED_BYTES = 8 * TARGET_BYTES
+#: rows of more bytes than that, which many chunks hold side by side, are read in parts of these
+PART_BYTES = 4 * TARGET_BYTES
 #: chunks that are decoded so often in a pass are worth a warning
 REPEATED = 2
 #: stored bytes are counted only for stores of at most so many files
@@ -301,7 +302,7 @@ def _cut(grid: Grid, row_bytes: int, columns: Sequence[Column]) -> Grid:
     size = prod(grid.largest) * row_bytes
     if size <= JOINED_BYTES or 2 * max(map(_chunk_bytes, columns)) > size:
         return grid  # parts of a chunk that holds all of them save no memory
-    return grid.shrink(row_bytes, JOINED_BYTES)
+    return grid.shrink(row_bytes, PART_BYTES)
 
 
 def _warn_of_parts(

@@ -157,6 +157,7 @@ def test_long_chunks_of_few_features_are_read_in_parts(
     options = {"sample_dims": None if dims is None else ["row"]}
     assert ZarrSource.open(tmp_path / "x.zarr", **options).schema.decoding_bytes == 0
     monkeypatch.setattr("dask_em.sources.zarr.JOINED_BYTES", 40 * 11 * 8 - 1)
+    monkeypatch.setattr("dask_em.sources.zarr.PART_BYTES", 40 * 11 * 8 // 2)
     monkeypatch.setattr("dask_em.sources.zarr.TARGET_BYTES", 500)
     with pytest.warns(UserWarning, match=r"hold \(40,\) rows.*\(20,\) rows .* 2 times a pass"):
         source = ZarrSource.open(tmp_path / "x.zarr", **options)
