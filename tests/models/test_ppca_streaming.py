@@ -21,6 +21,7 @@ from dask_em.core.records import Array
 from dask_em.core.together import expect_each
 from dask_em.engine.fit import Fitted
 from dask_em.errors import DataError, DegenerateError, InputError
+from dask_em.models.frame import Frame
 from dask_em.models.ppca import PPCA
 from dask_em.models.ppca_noise import NoiseFloor
 from dask_em.models.ppca_parameters import PPCAParameters
@@ -104,6 +105,9 @@ def test_em_is_that_of_the_scatter_pass_after_pass(rows: Array, q: int, weighted
     weights = np.random.default_rng(2).uniform(0, 3, len(rows)) if weighted else None
     block, gram, streaming = Block(rows, weights), PPCA(q, "random"), StreamingPPCA(q, "random")
     start = gram.initialize(block, np.random.default_rng(3))
+    # sums about a place that is not the mean
+    place = Frame(start.place.shift + 0.7 * start.place.scale, start.place.scale)
+    start = replace(start, frame=place)
     mine = em(streaming, lambda one: streaming.expect(block, one), start)
     theirs = em(gram, lambda one: gram.expect(block, one), start)
     for _ in range(30):
@@ -165,6 +169,16 @@ def test_a_slow_case_takes_few_passes(tmp_path: Path) -> None:
     for _ in range(200):
         at = scatter.placed(PPCA(q).maximize(at))
     assert truth - at.log_likelihood / at.mass > 1e-4
+
+
+def test_the_pass_at_the_start_multiplies_more_of_the_sample(tmp_path: Path) -> None:
+    """So that a fit that ends with it has left the span of its start."""
+    rows = falling(3000, 60)
+    path = stored(tmp_path / "rows", rows, 500)
+    start = StreamingPPCA(4).initialize(Block(rows[:200]), np.random.default_rng(0))
+    found = few_passes(4, path, start=start, stopping=Stopping(tol_gap=0.0, max_iter=1))
+    assert subspace_angles(found.parameters.loadings, start.loadings).max() > 0.01
+    assert objective(rows, found.parameters) > objective(rows, start) + 0.01
 
 
 def test_the_textbook_is_there_when_asked_for(tmp_path: Path) -> None:
