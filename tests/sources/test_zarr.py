@@ -163,7 +163,7 @@ def test_long_chunks_of_few_features_are_read_in_parts(
         source = ZarrSource.open(tmp_path / "x.zarr", **options)
     assert source.schema.n_chunks == 5
     assert source.schema.chunk_bytes == 20 * 11 * 8
-    assert source.schema.decoding_bytes == 40 * 3 * 8
+    assert source.schema.decoding_bytes == 8 * 40 * 3 * 8
     np.testing.assert_array_equal(values(source), rows)
     # one chunk is decoded at a time, and only where parts of chunks are wanted
     (column,) = source._columns
