@@ -18,6 +18,7 @@ from dask_em.core.anderson import extrapolated
 from dask_em.core.em import Iterate
 from dask_em.core.model import Maximizes
 from dask_em.core.records import Array, Parameters, Record, Statistics
+from dask_em.errors import InputError
 
 __all__ = ["AndersonEM"]
 
@@ -120,20 +121,26 @@ def _vector(parameters: Record) -> Array:
     return np.concatenate(found)
 
 
-def _rebuilt(like: P, vector: Array) -> P:
-    """Parameters whose numbers are those of a vector (m,)."""
+def _rebuilt(like: P, vector: Array) -> P | None:
+    """Parameters whose numbers are those of a vector (m,); None where there are none of them."""
     left = iter(vector)
 
     def each(values: Array) -> Array:
         return np.fromiter(left, float, values.size).reshape(values.shape)
 
-    return type(like).unflatten(*_mapped(*like.flatten(), each))  # type: ignore[return-value]
+    try:
+        return type(like).unflatten(*_mapped(*like.flatten(), each))  # type: ignore[return-value]
+    except InputError:  # a variance may have become negative
+        return None
 
 
 def _mapped(
     tree: Any, arrays: Mapping[str, Array], each: Callable[[Array], Array]
 ) -> tuple[Any, dict[str, Array]]:
-    """A flattened record with another array for each of floats; a lone float is one too."""
+    """A flattened record with another array for each of floats; a lone float is one too.
+
+    What says where sums live is left as it is.
+    """
     changed = dict(arrays)
 
     def walk(node: Any) -> Any:
@@ -143,8 +150,12 @@ def _mapped(
             return [walk(one) for one in node]
         if not isinstance(node, Mapping):
             return node
+        if "record" in node:
+            fixed = Record.fixed_of(node["record"])
+            inside = node["fields"].items()
+            return {**node, "fields": {k: v if k in fixed else walk(v) for k, v in inside}}
         if "array" not in node:
-            return {key: walk(one) for key, one in node.items()}
+            return node
         name = node["array"]
         if arrays[name].dtype.kind == "f":
             changed[name] = each(arrays[name])

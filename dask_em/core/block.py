@@ -11,7 +11,10 @@ import numpy as np
 from dask_em.core.records import Array
 from dask_em.errors import DataError, SchemaError
 
-__all__ = ["Block", "Missing", "check_weights"]
+__all__ = ["MISSING", "Block", "Missing", "check_weights"]
+
+#: the policies on rows that hold NaN
+MISSING = ("error", "drop", "model")
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,15 @@ class Block:
         """(n,) True where every feature of the row is finite."""
         return np.asarray(np.isfinite(self.values).all(axis=1))
 
+    @property
+    def n_empty(self) -> int:
+        """Rows of which nothing is observed: every feature is NaN."""
+        if not len(self):
+            return 0
+        # one column tells of nearly all rows that they are not
+        maybe = np.flatnonzero(np.isnan(self.values[:, 0]))
+        return int(np.isnan(self.values[maybe]).all(axis=1).sum())
+
     @staticmethod
     def concatenate(blocks: Sequence[Block]) -> Block:
         """One block of all rows, in order. All or none of the blocks carry weights."""
@@ -80,13 +92,23 @@ class Block:
 
 @dataclass(frozen=True)
 class Missing:
-    """What to do with rows that hold NaN: refuse them or leave them out. Infinity is refused."""
+    """What to do with rows that hold NaN. Infinity is refused, whatever the policy.
 
-    policy: str = "error"  # "error" or "drop"
+    Parameters
+    ----------
+    policy : {"error", "drop", "model"}
+        Whether they are refused, left out, or given to the model as they are.
+    modelled : bool
+        Whether there is a model that does with what is observed of a row, for the words of errors.
+    """
+
+    policy: str = "error"
+    modelled: bool = False
 
     def __post_init__(self) -> None:
-        if self.policy not in ("error", "drop"):
-            raise SchemaError(f'missing={self.policy!r}; it is "error" or "drop"')
+        if self.policy not in MISSING:
+            known = ", ".join(f'"{one}"' for one in MISSING)
+            raise SchemaError(f"missing={self.policy!r}; it must be one of {known}")
 
     def apply(self, block: Block, where: str) -> Block:
         """The block's rows that may enter a fit.
@@ -98,7 +120,6 @@ class Missing:
         """
         if _all_finite(block.values):
             return block
-        nan = np.isnan(block.values)
         infinite = np.asarray(np.isinf(block.values).any(axis=1))
         if infinite.any():
             raise DataError(
@@ -106,11 +127,16 @@ class Missing:
                 f"{where}, features {_some(np.isinf(block.values))}; mask them or "
                 "clip them first, no policy admits infinity"
             )
+        if self.policy == "model":
+            return block
+        nan = np.isnan(block.values)
         rows = np.asarray(nan.any(axis=1))
         if self.policy == "error":
             raise DataError(
                 f"Input X contains NaN: {int(rows.sum())} of {len(block)} rows of {where}, "
                 f'features {_some(nan)}; pass missing="drop" to leave such rows out'
+                + self.modelled
+                * ', or missing="model" to use what is observed of them'
             )
         return block.take(~rows)
 

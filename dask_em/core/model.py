@@ -16,6 +16,7 @@ __all__ = [
     "Maximizes",
     "Model",
     "Repair",
+    "SupportsGaps",
     "SupportsKernels",
     "SupportsParameterCount",
     "SupportsPosterior",
@@ -89,6 +90,14 @@ class SupportsPosterior(Protocol[P_contra]):
 
     def posterior(self, block: Block, parameters: P_contra) -> tuple[Array, Array]:
         """Responsibilities (n, k) and log-densities (n,) in nats."""
+
+
+@runtime_checkable
+class SupportsGaps(Protocol):
+    """Models of which there is one that does with what is observed of a row; NaN is a gap."""
+
+    def with_gaps(self) -> Model[Any, Any]:
+        """The model of the same parameters whose rows may have gaps."""
 
 
 @runtime_checkable

@@ -69,6 +69,11 @@ class Record:
             raise ArchiveError(f"expected a record, found {type(value).__name__}")
         return value
 
+    @staticmethod
+    def fixed_of(name: str) -> set[str]:
+        """The fields of a type of records, by its name, that say where sums live."""
+        return {one.name for one in fields(Record._known[name]) if one.metadata.get("fixed")}
+
     def equals(self, other: object) -> bool:
         """Whether both hold the same type and the same bits."""
         if type(self) is not type(other):

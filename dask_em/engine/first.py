@@ -10,6 +10,7 @@ from dask_em.core.block import Block
 from dask_em.engine.monitor import PassRecord
 from dask_em.engine.passes import Passes
 from dask_em.engine.sample import Sampling, Survey
+from dask_em.errors import DataError
 
 if TYPE_CHECKING:
     from dask_em.engine.checkpoint import Checkpoint
@@ -82,6 +83,17 @@ class FirstPass:
         sample = survey.sample()
         # the last bits of what is computed may depend on the order in memory
         sample = Block(np.ascontiguousarray(sample.values), sample.weights)
+        self._check_observed(sample)
         if self._checkpoint is not None:
             self._checkpoint.keep_sample(sample, self._complete, self.records[0])
         return sample
+
+    def _check_observed(self, sample: Block) -> None:
+        """Refuse features that only rows outside of the sample observe."""
+        unseen = np.asarray(np.isnan(sample.values).all(axis=0))
+        if unseen.any():
+            raise DataError(
+                f"{int(unseen.sum())} features are observed in so few rows that the sample of "
+                f"{len(sample)} rows, from which a fit starts, has none: "
+                f"{self._passes.source.schema.named(unseen)}; leave them out, or raise init_sample"
+            )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 import numpy as np
 
 from dask_em.core.algorithm import PlainEM
-from dask_em.core.block import Block, Missing
+from dask_em.core.block import Block
 from dask_em.core.em import Iterate
 from dask_em.core.em import fit as fit_block
 from dask_em.core.model import Model
@@ -20,6 +20,7 @@ from dask_em.engine.accelerated import LEAST_ROWS, Accelerated, Beginnings, to_t
 from dask_em.engine.course import Course
 from dask_em.engine.fingerprint import Watch
 from dask_em.engine.first import FirstPass
+from dask_em.engine.gaps import missing_of, with_gaps
 from dask_em.engine.limits import one_blas_thread
 from dask_em.engine.loop import iterate
 from dask_em.engine.mending import Mending
@@ -118,8 +119,9 @@ def fit(
         at least 4.
     rng : numpy.random.Generator, optional
         Chance in the starts.
-    missing : {"error", "drop"}
-        Whether rows with NaN are refused or left out.
+    missing : {"error", "drop", "model"}
+        Whether rows with NaN are refused, left out, or given to the model as they are, where it
+        is one that does with what is observed of them.
     on_bad_chunk : {"raise", "skip"}
         Whether a chunk that cannot be read ends the fit.
     algorithm : {"auto", "em", "accelerated"}
@@ -150,11 +152,13 @@ def fit(
         If the checkpoint is that of other rows, of another model or of other options, or cannot be
         written.
     """
+    policy = missing_of(missing, model)
+    model = with_gaps(model, policy)
     passes = Passes(
         model,
         source,
         choose_runner(source, client),
-        Reading(source.schema, Missing(missing), on_bad_chunk),
+        Reading(source.schema, policy, on_bad_chunk),
         monitor or Monitor(),
         cache,
     )
@@ -319,7 +323,9 @@ def score(
 
     Parameters and errors are those of `fit`; it costs one pass.
     """
-    reading = Reading(source.schema, Missing(missing), on_bad_chunk)
+    policy = missing_of(missing, model)
+    model = with_gaps(model, policy)
+    reading = Reading(source.schema, policy, on_bad_chunk)
     runner = choose_runner(source, client)
     passes = Passes(model, source, runner, reading, monitor or Monitor())
     made = passes.expect([parameters], 0)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dask_em.core.algorithm import Candidate, PlainEM
-from dask_em.core.block import Block, Missing
+from dask_em.core.block import Block
 from dask_em.core.em import Iterate
 from dask_em.core.em import fit as fit_block
 from dask_em.core.model import Model, Repair, SupportsKernels
@@ -20,6 +20,7 @@ from dask_em.core.together import SupportsTogether, Together, TogetherParameters
 from dask_em.engine.accelerated import Accelerated, Beginnings, to_the_optimum
 from dask_em.engine.course import Course
 from dask_em.engine.first import FirstPass
+from dask_em.engine.gaps import missing_of, with_gaps
 from dask_em.engine.limits import one_blas_thread
 from dask_em.engine.loop import passed
 from dask_em.engine.mending import Mending
@@ -121,8 +122,10 @@ def fit_many(
     DataError, SchemaError, PlanError, ChunkError, ClusterError
         With the value, the limit and the remedy.
     """
+    policies = [missing_of(missing, model) for model in models]
+    models = [with_gaps(model, policy) for model, policy in zip(models, policies, strict=True)]
     every = _Every(models, source, algorithm, stopping or Stopping())
-    reading = Reading(source.schema, Missing(missing), on_bad_chunk)
+    reading = Reading(source.schema, policies[0], on_bad_chunk)
     runner, monitor = choose_runner(source, client), monitor or Monitor()
     passes: Passes[Any, Any] = Passes(
         Together(tuple(models)), source, runner, reading, monitor, cache

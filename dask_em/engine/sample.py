@@ -179,20 +179,31 @@ def survey_leaves(
 def survey(piece: Piece, sampling: Sampling) -> Survey:
     """What a piece with the positions of its rows adds."""
     block, positions = piece.block, piece.positions
-    d = block.n_features
     if positions is None or not len(block):
         positions = np.empty(0, np.int64)
         block = Block(block.values[:0], None if block.weights is None else block.weights[:0])
     keys = _hashed(positions)
     kept = np.flatnonzero(keys < sampling.below)
     values = block.values
-    low = values.min(axis=0) if len(values) else np.full(d, np.inf)
-    high = values.max(axis=0) if len(values) else np.full(d, -np.inf)
+    low, high = _extremes(values)
     weights = None if block.weights is None else block.weights[kept]
     part = Part(values[kept], weights, positions[kept]).thinned(sampling.size)
     return Survey(
         (part,), sampling.size, low.astype(float), high.astype(float), block.mass, piece.tally
     )
+
+
+def _extremes(values: Array) -> tuple[Array, Array]:
+    """Minimum and maximum (d,) of what is observed; inf and -inf where nothing is."""
+    d = values.shape[1]
+    if not len(values):
+        return np.full(d, np.inf), np.full(d, -np.inf)
+    low, high = values.min(axis=0), values.max(axis=0)
+    if np.isnan(low).any():
+        low, high = np.fmin.reduce(values, axis=0), np.fmax.reduce(values, axis=0)
+        never = np.isnan(low)
+        low[never], high[never] = np.inf, -np.inf
+    return low, high
 
 
 def _hashed(positions: Array) -> Array:
@@ -212,6 +223,7 @@ def checked(found: Survey | None, schema: Schema) -> Survey:
         reasons += [f"{tally.bad_chunks} unreadable chunks were skipped"] * bool(tally.bad_chunks)
         reason = " and ".join(reasons) or "no weight is positive, or it is empty"
         raise DataError(f"{schema.describe} has no row to fit: {reason}; mend or select the data")
+    _check_observed(found, schema)
     largest = float(max(-found.low.min(), found.high.max()))
     limit = LARGEST[schema.dtype]
     if largest > limit:
@@ -222,3 +234,12 @@ def checked(found: Survey | None, schema: Schema) -> Survey:
     if not found.mass > 0:
         raise DataError(f"all weights of {schema.describe} are zero; one must be positive")
     return found
+
+
+def _check_observed(found: Survey, schema: Schema) -> None:
+    never = found.low > found.high
+    if never.any():
+        raise DataError(
+            f"{int(never.sum())} of {schema.n_features} features of {schema.describe} are never "
+            f"observed: {schema.named(never)}; leave them out"
+        )

@@ -69,6 +69,21 @@ class Schema:
         rows = self.n_rows
         return None if rows is None else rows * self.n_features * self.dtype.itemsize
 
+    def named(self, features: Array, limit: int = 5) -> str:
+        """Some features in words, by their names where these are known.
+
+        Parameters
+        ----------
+        features : array (d,) of bool
+        limit : int
+            How many are listed at most.
+        """
+        found = np.flatnonzero(features)
+        names = self.feature_names
+        listed = [str(i) if names is None else names[i] for i in found[:limit]]
+        more = len(found) > limit
+        return ", ".join(listed) + (f", ... ({len(found)} in all)" if more else "")
+
     def region(self, index: int) -> Region | None:
         """Where a chunk lies, without reading it; None where `sample_chunks` are not known."""
         if self.sample_chunks is None:

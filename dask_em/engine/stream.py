@@ -51,6 +51,11 @@ class Reading:
     with_positions: bool = False
     cache: Cache | None = None
 
+    @property
+    def with_gaps(self) -> bool:
+        """Whether rows may come with gaps."""
+        return self.missing is not None and self.missing.policy == "model"
+
     def __post_init__(self) -> None:
         if self.on_bad_chunk not in ("raise", "skip"):
             raise InputError(f'on_bad_chunk={self.on_bad_chunk!r}; it is "raise" or "skip"')
@@ -62,6 +67,7 @@ class Tally(Additive):
 
     rows: int = 0  # rows that entered
     dropped: int = 0  # rows that the policy on missing values left out
+    empty: int = 0  # rows that entered though nothing of them is observed
     nbytes: int = 0  # bytes that were read and decoded
     cached_bytes: int = 0  # bytes that were in the cache
     bad_chunks: int = 0  # chunks that were skipped
@@ -187,6 +193,7 @@ def _piece(chunk: Chunk, reading: Reading, begin: float, cached: bool = False) -
     tally = Tally(
         rows=len(block),
         dropped=len(whole) - len(block),
+        empty=block.n_empty if reading.with_gaps else 0,
         nbytes=0 if cached else chunk.block.nbytes,
         cached_bytes=chunk.block.nbytes if cached else 0,
         read_seconds=time.perf_counter() - begin,

@@ -12,6 +12,7 @@ from dask_em.errors import DataError
 from dask_em.models.frame import Frame, mean_and_spread
 from dask_em.models.ppca_closed import check_latent, closed_form
 from dask_em.models.ppca_gram import PPCAStatistics
+from dask_em.models.ppca_missing import MissingPPCA
 from dask_em.models.ppca_model import LatentModel, random_start
 from dask_em.models.ppca_parameters import PPCAParameters
 from dask_em.models.ppca_sums import em_step
@@ -56,6 +57,9 @@ class PPCA(LatentModel[PPCAStatistics]):
         cross = covariance @ before.gain.T
         total = float(np.trace(covariance))
         return em_step(mean, cross, total, before, self.floor).outward(statistics.frame)
+
+    def with_gaps(self) -> MissingPPCA:
+        return MissingPPCA(self.n_components, self.start, self.floor)
 
     def closed_form(self, statistics: PPCAStatistics) -> PPCAParameters:
         """The optimum, without iterating."""

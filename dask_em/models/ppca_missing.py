@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Self
 
 import numpy as np
 from numpy.random import Generator
@@ -72,6 +73,9 @@ class MissingPPCA(LatentModel[MissingPPCAStatistics]):
     """
 
     expanded: bool = True
+
+    def with_gaps(self) -> Self:
+        return self
 
     def initialize(self, sample: Block, rng: Generator) -> PPCAParameters:
         check_latent(self.n_components, sample.n_features)

@@ -11,7 +11,7 @@ import numpy as np
 from scipy.linalg import cho_solve
 
 from dask_em.core.model import Repair
-from dask_em.core.records import TRANSIENT, Array, Parameters
+from dask_em.core.records import FIXED, TRANSIENT, Array, Parameters
 from dask_em.errors import DegenerateError, SchemaError
 from dask_em.models.frame import Frame
 
@@ -46,7 +46,8 @@ class PPCAParameters(Parameters):
     mean: Array  # (d,) units of the data
     loadings: Array  # (d, q) W, units of the data
     noise_variance: float  # squared units of the data
-    frame: Frame | None = None  # where sums are taken; None: from the parameters themselves
+    # where sums are taken; None: from the parameters themselves
+    frame: Frame | None = field(default=None, metadata=FIXED)
     repaired: tuple[Repair, ...] = field(default=(), metadata=TRANSIENT)
 
     def __post_init__(self) -> None:

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dask_em.core.block import Missing
 from dask_em.engine import sample as sampling
-from dask_em.engine.fit import Missing
 from dask_em.engine.sample import Sampling, survey_leaves
 from dask_em.engine.stream import Reading
 from dask_em.errors import DataError
