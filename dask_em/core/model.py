@@ -16,6 +16,7 @@ __all__ = [
     "Maximizes",
     "Model",
     "Repair",
+    "SupportsClosedForm",
     "SupportsGaps",
     "SupportsKernels",
     "SupportsParameterCount",
@@ -60,6 +61,10 @@ class Model(Record, ABC, Generic[P, S]):
         """Free parameters that a fit to rows of n_features has; None where that is not known."""
         return None
 
+    def statistics_bytes(self, n_features: int) -> int | None:
+        """Bytes of statistics and parameters for rows of n_features; None where not known."""
+        return None
+
     @property
     def monotone(self) -> bool:
         """Whether `maximize` can only raise the objective."""
@@ -90,6 +95,27 @@ class SupportsPosterior(Protocol[P_contra]):
 
     def posterior(self, block: Block, parameters: P_contra) -> tuple[Array, Array]:
         """Responsibilities (n, k) and log-densities (n,) in nats."""
+
+
+@runtime_checkable
+class SupportsClosedForm(Protocol[P, S]):
+    """Models whose optimum follows from the sums of one pass, whatever parameters it had."""
+
+    def closed_form(self, statistics: S) -> P:
+        """The parameters of greatest objective."""
+
+    def placed(self, statistics: S, parameters: P) -> S:
+        """The statistics that the same rows give at other parameters."""
+
+    def nearer(self, statistics: S, dtype: np.dtype) -> P | None:
+        """Where to take the sums again; None unless they lack digits.
+
+        Parameters
+        ----------
+        statistics : Statistics
+        dtype : numpy.dtype
+            Of the rows.
+        """
 
 
 @runtime_checkable

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from dask_em.core.model import Model
 from dask_em.core.records import Parameters, Statistics
 from dask_em.core.stopping import Outcome, Stopping
 from dask_em.engine.accelerated import LEAST_ROWS, Accelerated, Beginnings, to_the_optimum
+from dask_em.engine.closed import glimpsed, optimum_of_one_pass
 from dask_em.engine.course import Course
 from dask_em.engine.fingerprint import Watch
 from dask_em.engine.first import FirstPass
@@ -55,9 +56,10 @@ class Fitted(Generic[P]):
     Parameters
     ----------
     parameters : Parameters
-        After the last M-step.
+        After the last M-step, or in closed form.
     objective : float
-        Nats per row of the parameters before that M-step; -inf if no pass was made.
+        Nats per row of the parameters before that M-step, or of those in closed form; -inf if no
+        pass was made.
     history : tuple of PassRecord
         One for each full pass over the data.
     outcome : Outcome
@@ -129,7 +131,8 @@ def fit(
         ``"accelerated"`` climbs a sample in memory, which full passes correct, and needs a few
         passes where EM needs hundreds; models whose optimum is made of eigenvectors multiply blocks
         of directions, others extrapolate EM steps. ``"auto"`` is ``"em"`` for rows in this
-        process's memory, otherwise ``"accelerated"``.
+        process's memory, otherwise ``"accelerated"``. A model whose optimum follows from the sums
+        of one pass takes just that pass, unless it is ``"em"``.
     init_sample : int, optional
         Rows of the sample; by default what `algorithm` needs.
     cache : {"off", "auto"} or int
@@ -169,8 +172,8 @@ def fit(
         from dask_em.engine.checkpoint import Checkpoint
         from dask_em.engine.specification import specification
 
-        options = {
-            "algorithm": "em" if method == "em" else "accelerated",
+        options: dict[str, Any] = {
+            "algorithm": "accelerated" if method == "extrapolated" else method,
             "n_init": n_init,
             "init_sample": init_sample,
             "missing": missing,
@@ -183,6 +186,8 @@ def fit(
     with one_blas_thread(), passes.runner.keeping(passes.reading.cache):
         if method == "em":
             return plan.plain(start, previous, init_sample)
+        if method == "closed":
+            return plan.closed(start, init_sample)
         return plan.accelerated(start, previous, init_sample)
 
 
@@ -237,6 +242,24 @@ class _Fit(Generic[P, S]):
             self._warn_of_few(made.n_rows, made.n_free)
         course = Course(made.algorithm(), mending, stopping)
         return self._run(course, begin, first, previous)
+
+    def closed(self, start: P | None, size: int | None) -> Fitted[P]:
+        """The optimum of one pass, that of a sample where no pass is wanted."""
+        first = FirstPass(self.passes, size, self.checkpoint)
+        if not self.stopping.max_iter:
+            return self.plain(start, -float("inf"), size)
+
+        def begin() -> P:
+            if start is not None:
+                return start
+            return glimpsed(self.passes, lambda: self._start(first), self.rng)
+
+        mending = Mending(self.model, first)
+        trail = Trail(0, mending, self.rng, self.watch, self.checkpoint)
+        progress = optimum_of_one_pass(self.passes, mending, begin, trail)
+        found = progress.iterate
+        history = (*first.records, *progress.history)
+        return Fitted(found.parameters, found.objective, history, Outcome.CONVERGED)
 
     @staticmethod
     def _warn_of_few(n_rows: int, n_free: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from dask_em.core.geometry import Geometry, SupportsGeometry
+from dask_em.core.model import SupportsClosedForm
 from dask_em.core.spectral import Spectral, SupportsSpectral
 from dask_em.engine.source import Source
 from dask_em.errors import InputError
@@ -15,7 +16,10 @@ ALGORITHMS = ("auto", "em", "accelerated")
 
 
 def method_of(algorithm: str, model: Any, source: Source) -> str:
-    """``"em"``, ``"accelerated"`` by what a model adds, or ``"extrapolated"`` if it adds nothing.
+    """By what a model is fitted.
+
+    ``"em"``, ``"closed"`` where the optimum follows from one pass, ``"accelerated"`` by a sample or
+    by eigenvectors, or ``"extrapolated"`` for want of both.
 
     Raises
     ------
@@ -24,7 +28,11 @@ def method_of(algorithm: str, model: Any, source: Source) -> str:
     """
     if algorithm not in ALGORITHMS:
         raise InputError(f"algorithm={algorithm!r}; it must be one of {ALGORITHMS}")
-    if algorithm == "em" or (algorithm == "auto" and source.local):
+    if algorithm == "em":
+        return "em"
+    if isinstance(model, SupportsClosedForm):
+        return "closed"
+    if algorithm == "auto" and source.local:
         return "em"
     if geometry_of(model) is None and spectral_of(model) is None:
         return "extrapolated"

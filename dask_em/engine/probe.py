@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from dask_em.core.block import Block
 from dask_em.core.model import Model
 from dask_em.core.records import Parameters, Record
+from dask_em.engine.look import Looking, look
 from dask_em.engine.monitor import Monitor
 from dask_em.engine.plan import Plan
 from dask_em.engine.reduce import merge
@@ -114,24 +114,6 @@ class Probing:
     reading: Reading
 
 
-@dataclass(frozen=True)
-class Looked:
-    """Rows for a start; two of them merge."""
-
-    rows: Block
-
-    def __add__(self, other: Looked) -> Looked:
-        return Looked(Block.concatenate([self.rows, other.rows]))
-
-
-@dataclass(frozen=True)
-class Looking:
-    """What the tasks that look for rows share."""
-
-    reading: Reading
-    n_rows: int  # of one task
-
-
 def probe(
     model: Model[Any, Any],
     source: Source,
@@ -173,21 +155,6 @@ def probe(
     items = [[source.partition(run) for run, _ in part] for part in runs]
     measured = _at_once(runner, measure, items, Probing(model, start, reading))
     return measured if isinstance(measured, Measured) else Unmeasured(NO_ROW)
-
-
-def look(
-    leaves: Sequence[Partition], looking: Looking, stopped: Callable[[], bool]
-) -> Looked | None:
-    """Rows of the first block of some leaves."""
-    if not leaves:
-        return None
-    with closing(stream(leaves, looking.reading)) as pieces:
-        for _, piece in pieces:
-            if stopped():
-                raise InterruptedError("the probe was stopped")
-            step = -(-len(piece.block) // looking.n_rows) or 1
-            return Looked(piece.block.take(np.arange(0, len(piece.block), step)))
-    return None
 
 
 def measure(

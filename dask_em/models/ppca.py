@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.random import Generator
@@ -10,14 +11,20 @@ from numpy.random import Generator
 from dask_em.core.block import Block
 from dask_em.errors import DataError
 from dask_em.models.frame import Frame, mean_and_spread
+from dask_em.models.ppca_choice import Choice
 from dask_em.models.ppca_closed import check_latent, closed_form
-from dask_em.models.ppca_gram import PPCAStatistics
+from dask_em.models.ppca_gram import LOST_DIGITS, PPCAStatistics
 from dask_em.models.ppca_missing import MissingPPCA
 from dask_em.models.ppca_model import LatentModel, random_start
 from dask_em.models.ppca_parameters import PPCAParameters
 from dask_em.models.ppca_sums import em_step
 
 __all__ = ["PPCA"]
+
+#: relative error of a noise variance, for one row, that float64 rows should not exceed
+LOST_OF_DOUBLES = 1e-9
+#: and how much smaller it must become for rows to be read again
+WORTH_A_PASS = 10
 
 
 @dataclass(frozen=True)
@@ -32,7 +39,11 @@ class PPCA(LatentModel[PPCAStatistics]):
         Whether a fit starts from the optimum on the sample or from random loadings.
     floor : NoiseFloor
         What happens when the latent dimensions explain all of the data.
+    choice : Choice, optional
+        How the closed form decides on the number of latent dimensions, `n_components` at most.
     """
+
+    choice: Choice | None = None
 
     def initialize(self, sample: Block, rng: Generator) -> PPCAParameters:
         check_latent(self.n_components, sample.n_features)
@@ -62,5 +73,23 @@ class PPCA(LatentModel[PPCAStatistics]):
         return MissingPPCA(self.n_components, self.start, self.floor)
 
     def closed_form(self, statistics: PPCAStatistics) -> PPCAParameters:
-        """The optimum, without iterating."""
-        return closed_form(statistics, self.n_components, self.floor)
+        """The optimum, without iterating; of the chosen number of dimensions, if there is one."""
+        q = self.n_components
+        if self.choice is not None:
+            q = self.choice.number(statistics, q, self.floor)
+        return closed_form(statistics, q, self.floor)
+
+    def placed(self, statistics: PPCAStatistics, parameters: PPCAParameters) -> PPCAStatistics:
+        return statistics.placed(parameters)
+
+    def nearer(self, statistics: PPCAStatistics, dtype: np.dtype[Any]) -> PPCAParameters | None:
+        found = self.closed_form(statistics)
+        lost = statistics.lost(dtype, found)
+        if lost <= (LOST_DIGITS if dtype == np.float32 else LOST_OF_DOUBLES):
+            return None
+        there = replace(found, frame=None, repaired=())
+        again = replace(statistics, at=there).lost(dtype, there)
+        return there if again < lost / WORTH_A_PASS else None
+
+    def statistics_bytes(self, n_features: int) -> int:
+        return 8 * n_features * (n_features + self.n_components + 2)

@@ -66,6 +66,19 @@ class PPCAStatistics(Statistics):
         values, vectors = np.linalg.eigh(self.moments[1])
         return values[::-1], vectors[:, ::-1]
 
+    def lost(self, dtype: np.dtype[Any], parameters: PPCAParameters) -> float:
+        """Relative error, for one row, of a noise variance from the squares of rows of a dtype.
+
+        Parameters
+        ----------
+        dtype : numpy.dtype
+            Of the rows whose squares were summed.
+        parameters : PPCAParameters
+            What the rows are like.
+        """
+        placed = replace(parameters, frame=self.frame)
+        return float(np.finfo(_tile_dtype(dtype, self.at)).eps) * placed.condition
+
     def __getstate__(self) -> dict[str, Any]:
         return {one.name: getattr(self, one.name) for one in fields(self)}
 

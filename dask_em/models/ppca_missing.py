@@ -77,6 +77,10 @@ class MissingPPCA(LatentModel[MissingPPCAStatistics]):
     def with_gaps(self) -> Self:
         return self
 
+    def statistics_bytes(self, n_features: int) -> int:
+        q = self.n_components
+        return 8 * (n_features * ((q + 1) * (q + 2) // 2 + 2 * q + 3) + (q + 1) * (q + 2) // 2)
+
     def initialize(self, sample: Block, rng: Generator) -> PPCAParameters:
         check_latent(self.n_components, sample.n_features)
         available = available_moments(sample)

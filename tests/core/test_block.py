@@ -103,7 +103,9 @@ def test_many_features_are_abridged() -> None:
 
 
 def test_a_policy_must_be_known() -> None:
-    with pytest.raises(SchemaError, match='missing=\'ignore\'; it is "error" or "drop"'):
+    with pytest.raises(
+        SchemaError, match='missing=\'ignore\'; it must be one of "error", "drop", "model"'
+    ):
         Missing("ignore")
 
 

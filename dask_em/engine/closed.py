@@ -1,0 +1,94 @@
+"""A fit without iterating: the optimum follows from the sums of one pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from math import inf, isfinite
+from typing import Any, TypeVar
+
+from dask_em.core.em import Iterate
+from dask_em.core.records import Parameters, Record, Statistics
+from dask_em.engine.course import Progress
+from dask_em.engine.look import glimpse
+from dask_em.engine.mending import Mending
+from dask_em.engine.passes import Pass, Passes
+from dask_em.engine.trail import Trail
+from dask_em.errors import DataError, InputError
+
+__all__ = ["glimpsed", "optimum_of_one_pass"]
+
+P = TypeVar("P", bound=Parameters)
+S = TypeVar("S", bound=Statistics)
+
+#: passes at most: the second from where the first found the rows to be
+PASSES = 2
+
+
+@dataclass(frozen=True)
+class Solved(Record):
+    """That nothing is left to be done."""
+
+
+def glimpsed(passes: Passes[P, S], otherwise: Callable[[], P], rng: Any) -> P:
+    """Where sums can be taken: near the rows of a few chunks.
+
+    Where these have no start, because they are left out or all alike, it is that of `otherwise`.
+    """
+    rows = glimpse(passes.source, passes.runner, passes.reading)
+    if rows is None:
+        return otherwise()
+    try:
+        return passes.model.initialize(rows, rng)
+    except InputError:
+        return otherwise()
+
+
+def optimum_of_one_pass(
+    passes: Passes[P, S], mending: Mending[P, S], start: Callable[[], P], trail: Trail[P, S]
+) -> Progress[P, S]:
+    """The optimum, and the statistics at it, from one pass over the rows.
+
+    There is a second pass where the start was so far from the rows that the sums of the first lack
+    digits.
+    """
+    progress = trail.resumed()
+    if progress is None:
+        progress = _passed(passes, mending, start(), (), trail)
+    elif isinstance(progress.memory, Solved):
+        for record in progress.history[:-1]:
+            passes.monitor.end(record)
+    while not isinstance(progress.memory, Solved):
+        passes.monitor.end(progress.history[-1])
+        place: Any = progress.memory
+        progress = _passed(passes, mending, place, progress.history, trail)
+    passes.monitor.end(progress.history[-1])
+    return progress
+
+
+def _passed(
+    passes: Passes[P, S], mending: Mending[P, S], start: P, history: Any, trail: Trail[P, S]
+) -> Progress[P, S]:
+    model: Any = mending.model  # a SupportsClosedForm
+    made = passes.expect([start], len(history))
+    found: Any = model.closed_form(made.statistics[0])
+    iterate = Iterate(found, model.placed(made.statistics[0], found), model.log_prior(found))
+    if not isfinite(iterate.objective):
+        value = iterate.statistics.log_likelihood
+        raise DataError(f"the log-likelihood is {value}; rescale the features")
+    nearer = None
+    if len(history) + 1 < PASSES:
+        nearer = model.nearer(made.statistics[0], passes.source.schema.dtype)
+    record = _told(made, iterate, mending, last=nearer is None)
+    memory = Solved() if nearer is None else nearer
+    return trail.passed(Progress(iterate, memory, -inf, (*history, record)))
+
+
+def _told(made: Pass[S], iterate: Iterate[P, S], mending: Mending[P, S], last: bool) -> Any:
+    return replace(
+        made.record,
+        objective=iterate.objective,
+        repairs=mending.found(iterate.parameters),
+        step="closed",
+        gap=0.0 if last else None,
+    )
