@@ -1,4 +1,4 @@
-"""Expectation-maximization on Dask: mixture models fitted to data larger than memory.
+"""Expectation-maximization on Dask: mixtures and PCA, fitted to data larger than memory.
 
 Names are imported when they are first used, so that ``import dask_em`` costs nothing.
 """
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from dask_em.estimators.gaussian_mixture import GaussianMixture
     from dask_em.estimators.persistence import load
     from dask_em.estimators.planning import plan
+    from dask_em.estimators.ppca import PPCA
     from dask_em.estimators.sweep import sweep
     from dask_em.models.covariance import Diagonal, Full, Spherical, Tied
     from dask_em.models.emission import Emission, ExponentialFamily
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
+    "PPCA",
     "ArchiveError",
     "Block",
     "ChunkError",
@@ -92,6 +94,7 @@ _HOMES = {
     "Mixture": "dask_em.models.mixture",
     "Model": "dask_em.core.model",
     "Outcome": "dask_em.core.stopping",
+    "PPCA": "dask_em.estimators.ppca",
     "PlanError": "dask_em.errors",
     "SchemaError": "dask_em.errors",
     "SourceError": "dask_em.errors",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.random import Generator
@@ -13,12 +13,15 @@ from dask_em.core.block import Block
 from dask_em.core.records import Array, Parameters, Record, Statistics
 
 __all__ = [
+    "LatentPosterior",
     "Maximizes",
+    "MixturePosterior",
     "Model",
     "Repair",
     "SupportsClosedForm",
     "SupportsGaps",
     "SupportsKernels",
+    "SupportsLatent",
     "SupportsParameterCount",
     "SupportsPosterior",
     "SupportsRepair",
@@ -87,6 +90,45 @@ class Repair(Record):
     component: int | None  # index before the repair; None where all share what was repaired
     feature: int | None  # the feature most to blame, if one is
     action: str  # what was done, in words
+
+
+class MixturePosterior(NamedTuple):
+    """What a mixture says of some rows."""
+
+    responsibilities: Array  # (n, k)
+    log_density: Array  # (n,) nats
+
+
+class LatentPosterior(Protocol):
+    """What a model with latent variables says of some rows."""
+
+    @property
+    def scores(self) -> Array:
+        """(n, q) posterior mean of the latent variables."""
+
+    @property
+    def covariances(self) -> Array:
+        """(n, q, q) posterior covariance of the latent variables."""
+
+    @property
+    def log_density(self) -> Array:
+        """(n,) nats, of what is observed."""
+
+    @property
+    def filled(self) -> Array:
+        """(n, d) rows with their gaps replaced by the posterior mean."""
+
+    @property
+    def deviations(self) -> Array:
+        """(n, d) standard deviation of what is put into gaps; 0 for what is observed."""
+
+
+@runtime_checkable
+class SupportsLatent(Protocol[P_contra]):
+    """Models that explain each row by latent variables."""
+
+    def latent(self, block: Block, parameters: P_contra) -> LatentPosterior:
+        """What is known of the latent variables of the rows of a block."""
 
 
 @runtime_checkable

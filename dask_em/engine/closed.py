@@ -7,12 +7,15 @@ from dataclasses import dataclass, replace
 from math import inf, isfinite
 from typing import Any, TypeVar
 
+import numpy as np
+
 from dask_em.core.em import Iterate
 from dask_em.core.records import Parameters, Record, Statistics
 from dask_em.engine.course import Progress
 from dask_em.engine.look import glimpse
 from dask_em.engine.mending import Mending
 from dask_em.engine.passes import Pass, Passes
+from dask_em.engine.sample import check_squares
 from dask_em.engine.trail import Trail
 from dask_em.errors import DataError, InputError
 
@@ -38,6 +41,7 @@ def glimpsed(passes: Passes[P, S], otherwise: Callable[[], P], rng: Any) -> P:
     rows = glimpse(passes.source, passes.runner, passes.reading)
     if rows is None:
         return otherwise()
+    check_squares(float(np.abs(rows.values).max()), passes.source.schema)
     try:
         return passes.model.initialize(rows, rng)
     except InputError:

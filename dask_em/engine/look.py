@@ -14,7 +14,7 @@ from dask_em.engine.runner import Runner
 from dask_em.engine.source import Partition, Source
 from dask_em.engine.stream import Reading, stream
 
-__all__ = ["Looked", "Looking", "glimpse", "look"]
+__all__ = ["GLIMPSED", "GLIMPSED_ROWS", "Looked", "Looking", "glimpse", "look"]
 
 #: chunks that a glimpse reads, unless they are more than this share of all
 GLIMPSED, SHARE = 4, 1 / 16

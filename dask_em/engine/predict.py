@@ -11,8 +11,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from dask_em.core.block import Missing
-from dask_em.core.model import SupportsPosterior
+from dask_em.core.block import Block, Missing
+from dask_em.core.model import (
+    LatentPosterior,
+    MixturePosterior,
+    SupportsLatent,
+    SupportsPosterior,
+)
 from dask_em.core.records import Array
 from dask_em.engine.limits import one_blas_thread
 from dask_em.engine.monitor import Monitor
@@ -39,7 +44,7 @@ ASKED_ROWS = 1 << 14
 class Prediction:
     """What is asked of a model, and how the rows are read."""
 
-    model: SupportsPosterior[Any]
+    model: SupportsPosterior[Any] | SupportsLatent[Any]
     parameters: Any
     queries: tuple[Query, ...]
     reading: Reading
@@ -73,9 +78,9 @@ class Prediction:
         # part by part: a posterior takes k numbers a row, and all queries share it
         for start in range(0, len(block), ASKED_ROWS):
             rows = slice(start, start + ASKED_ROWS)
-            posterior = self.model.posterior(block.take(rows), self.parameters)
+            posterior = self._posterior(block.take(rows))
             for query, answers in zip(self.queries, found, strict=True):
-                answers[rows] = query.ask(*posterior)
+                answers[rows] = query.ask(posterior)
         if len(block) == len(whole):
             return found
         spread = tuple(query.blank((len(whole),)) for query in self.queries)
@@ -83,6 +88,11 @@ class Prediction:
         for answers, some in zip(spread, found, strict=True):
             answers[observed] = some
         return spread
+
+    def _posterior(self, block: Block) -> MixturePosterior | LatentPosterior:
+        if isinstance(self.model, SupportsLatent):
+            return self.model.latent(block, self.parameters)
+        return MixturePosterior(*self.model.posterior(block, self.parameters))
 
 
 def now(source: Source, prediction: Prediction) -> tuple[Array, Tally]:
@@ -119,11 +129,10 @@ def lazily(source: Source, prediction: Prediction) -> dask.array.Array:
             "out; call compute_chunk_sizes() on the array first"
         )
     chunks = tuple(axis or (0,) for axis in chunks)  # dask has no axis without chunks
-    columns = query.columns
-    trailing: tuple[tuple[int, ...], ...] = () if columns is None else ((columns,),)
+    trailing = tuple((length,) for length in query.trailing)
     name = f"em-predict-{uuid.uuid4().hex}"
     shape = tuple(len(axis) for axis in chunks)
-    last = () if columns is None else (0,)
+    last = (0,) * len(trailing)
     query_key = f"{name}-query"  # in the graph once: it holds the parameters
     graph: dict[Any, Any] = {query_key: prediction}
     for index, cell in enumerate(np.ndindex(*shape)):

@@ -16,7 +16,8 @@ __all__ = ["PASSES", "Promise", "expected_passes"]
 #: full passes to 1e-6 nats per row of the optimum, the fewest and the most on a suite of
 #: overlapping mixtures of 400,000 rows (tests/benchmarks/passes.py). Fewer where components are
 #: far apart, more where the optimum is flat or the sample small for the number of parameters.
-PASSES = {"accelerated": (3, 8), "extrapolated": (3, 150), "em": (30, 1000)}
+#: In closed form it is one, or two where the rows are far from those that were looked at.
+PASSES = {"closed": (1, 2), "accelerated": (3, 8), "extrapolated": (3, 150), "em": (30, 1000)}
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Promise:
         Decoded bytes that a cache spares the passes after the first, over all workers.
     algorithm : str
         "accelerated", "extrapolated" (the same for a model that says nothing of its geometry) or
-        "em".
+        "em", or "closed" where the optimum follows from one pass.
     n_passes : tuple of int
         The fewest and the most passes that are expected, the first one included.
     seconds : float, or None

@@ -4,28 +4,46 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from dask_em.core.model import LatentPosterior, MixturePosterior
 from dask_em.core.records import Array
 
-__all__ = ["Label", "LogDensity", "Probability", "Query"]
+__all__ = [
+    "Covariance",
+    "Deviation",
+    "Filled",
+    "Label",
+    "LogDensity",
+    "Probability",
+    "Query",
+    "Score",
+]
 
 
 @dataclass(frozen=True)
 class Query(ABC):
     """What is asked of each row."""
 
-    k: int  # components of the model
+    size: int  # how many numbers an axis of answers has beside those of the samples
     floats: np.dtype  # of answers that are no labels
 
     #: stands where a row was left out because it holds NaN or cannot be read
-    absent: ClassVar[float]
+    absent: ClassVar[float] = np.nan
+    #: the array of answers in a store, and its axis beside those of the samples
+    name: ClassVar[str]
+    axis: ClassVar[str] = "component"
+
+    @classmethod
+    def of(cls, parameters: Any, floats: np.dtype) -> Self:
+        """The query to a model with parameters."""
+        return cls(parameters.k, floats)
 
     @abstractmethod
-    def ask(self, responsibilities: Array, log_density: Array) -> Array:
-        """The answer for each row, (n,) or (n, columns), from what `posterior` says of it."""
+    def ask(self, posterior: Any) -> Array:
+        """The answer for each row, (n,) or (n, *trailing), from what the model says of it."""
 
     @property
     def dtype(self) -> np.dtype:
@@ -33,14 +51,13 @@ class Query(ABC):
         return self.floats
 
     @property
-    def columns(self) -> int | None:
-        """How many numbers a row gets; None for one, without an axis of its own."""
-        return None
+    def trailing(self) -> tuple[int, ...]:
+        """Axes of the answer to one row."""
+        return ()
 
     def blank(self, shape: tuple[int, ...]) -> Array:
         """`absent` for samples of a shape."""
-        trailing = () if self.columns is None else (self.columns,)
-        return np.full((*shape, *trailing), self.absent, self.dtype)
+        return np.full((*shape, *self.trailing), self.absent, self.dtype)
 
 
 @dataclass(frozen=True)
@@ -48,34 +65,100 @@ class Label(Query):
     """The most probable component; -1 for a row without an answer."""
 
     absent = -1
+    name = "label"
 
     @property
     def dtype(self) -> np.dtype:
         return np.dtype(np.int64)
 
-    def ask(self, responsibilities: Array, log_density: Array) -> Array:
-        return np.asarray(responsibilities.argmax(axis=1))
+    def ask(self, posterior: MixturePosterior) -> Array:
+        return np.asarray(posterior.responsibilities.argmax(axis=1))
 
 
 @dataclass(frozen=True)
 class Probability(Query):
     """The posterior probability of each component."""
 
-    absent = np.nan
+    name = "probability"
 
-    def ask(self, responsibilities: Array, log_density: Array) -> Array:
-        return responsibilities
+    def ask(self, posterior: MixturePosterior) -> Array:
+        return posterior.responsibilities
 
     @property
-    def columns(self) -> int | None:
-        return self.k
+    def trailing(self) -> tuple[int, ...]:
+        return (self.size,)
 
 
 @dataclass(frozen=True)
 class LogDensity(Query):
-    """The log-density of the row, nats."""
+    """The log-density of the row, nats; of what is observed of it, where it has gaps."""
 
-    absent = np.nan
+    name = "log_density"
 
-    def ask(self, responsibilities: Array, log_density: Array) -> Array:
-        return log_density
+    @classmethod
+    def of(cls, parameters: Any, floats: np.dtype) -> Self:  # noqa: ARG003 - as all queries
+        return cls(1, floats)
+
+    def ask(self, posterior: MixturePosterior | LatentPosterior) -> Array:
+        return posterior.log_density
+
+
+@dataclass(frozen=True)
+class Score(Query):
+    """The posterior mean of the latent variables."""
+
+    name = "score"
+
+    @classmethod
+    def of(cls, parameters: Any, floats: np.dtype) -> Self:
+        return cls(parameters.q, floats)
+
+    def ask(self, posterior: LatentPosterior) -> Array:
+        return posterior.scores
+
+    @property
+    def trailing(self) -> tuple[int, ...]:
+        return (self.size,)
+
+
+@dataclass(frozen=True)
+class Covariance(Score):
+    """The posterior covariance of the latent variables."""
+
+    name = "covariance"
+
+    def ask(self, posterior: LatentPosterior) -> Array:
+        return posterior.covariances
+
+    @property
+    def trailing(self) -> tuple[int, ...]:
+        return (self.size, self.size)
+
+
+@dataclass(frozen=True)
+class Filled(Query):
+    """The row, its gaps replaced by their posterior mean."""
+
+    name = "filled"
+    axis = "feature"
+
+    @classmethod
+    def of(cls, parameters: Any, floats: np.dtype) -> Self:
+        return cls(parameters.d, floats)
+
+    def ask(self, posterior: LatentPosterior) -> Array:
+        return posterior.filled
+
+    @property
+    def trailing(self) -> tuple[int, ...]:
+        return (self.size,)
+
+
+@dataclass(frozen=True)
+class Deviation(Filled):
+    """The standard deviation of what is put into gaps; 0 for what is observed."""
+
+    name = "deviation"
+
+    def ask(self, posterior: LatentPosterior) -> Array:
+        return posterior.deviations

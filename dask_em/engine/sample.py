@@ -17,7 +17,15 @@ from dask_em.engine.source import Partition, Schema
 from dask_em.engine.stream import Piece, Reading, Tally, fold_leaves
 from dask_em.errors import DataError
 
-__all__ = ["Sampling", "Survey", "largest_size", "surrogate_size", "survey", "survey_leaves"]
+__all__ = [
+    "Sampling",
+    "Survey",
+    "check_squares",
+    "largest_size",
+    "surrogate_size",
+    "survey",
+    "survey_leaves",
+]
 
 #: bytes of a sample, and its rows: enough for starts, light on the client
 SAMPLE_BYTES = 32 << 20
@@ -224,16 +232,20 @@ def checked(found: Survey | None, schema: Schema) -> Survey:
         reason = " and ".join(reasons) or "no weight is positive, or it is empty"
         raise DataError(f"{schema.describe} has no row to fit: {reason}; mend or select the data")
     _check_observed(found, schema)
-    largest = float(max(-found.low.min(), found.high.max()))
+    check_squares(float(max(-found.low.min(), found.high.max())), schema)
+    if not found.mass > 0:
+        raise DataError(f"all weights of {schema.describe} are zero; one must be positive")
+    return found
+
+
+def check_squares(largest: float, schema: Schema) -> None:
+    """Refuse values, of which this is the largest magnitude, that cannot be squared."""
     limit = LARGEST[schema.dtype]
     if largest > limit:
         raise DataError(
             f"{schema.describe} holds values up to {largest:g}, too large to be squared in "
             f"{schema.dtype}; rescale the features to below {limit:g}"
         )
-    if not found.mass > 0:
-        raise DataError(f"all weights of {schema.describe} are zero; one must be positive")
-    return found
 
 
 def _check_observed(found: Survey, schema: Schema) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from dask_em.core.block import Missing
 from dask_em.engine.fit import Score, score
+from dask_em.engine.gaps import missing_of
 from dask_em.engine.predict import Prediction, lazily, now
 from dask_em.engine.query import Query
 from dask_em.engine.source import Source
@@ -20,17 +20,25 @@ if TYPE_CHECKING:
 __all__ = ["answer", "criteria_of", "prediction_of", "score_of"]
 
 
-def prediction_of(estimator: Any, source: Source, kinds: Sequence[type[Query]]) -> Prediction:
-    """Queries of some kinds to a fitted estimator, with its policies on bad rows and chunks."""
-    parameters, schema = estimator._parameters, source.schema
-    queries = tuple(kind(parameters.k, schema.dtype) for kind in kinds)
-    reading = Reading(schema, Missing(estimator.missing), estimator.on_bad_chunk)
-    return Prediction(estimator._model, parameters, queries, reading)
+def prediction_of(
+    estimator: Any, source: Source, kinds: Sequence[type[Query]], missing: str | None = None
+) -> Prediction:
+    """Queries of some kinds to a fitted estimator, with its policies on bad rows and chunks.
+
+    Parameters
+    ----------
+    missing : str, optional
+        Another policy on NaN than the estimator's.
+    """
+    model, parameters, schema = estimator._model, estimator._parameters, source.schema
+    queries = tuple(kind.of(parameters, schema.dtype) for kind in kinds)
+    policy = missing_of(missing or estimator.missing, model)
+    return Prediction(model, parameters, queries, Reading(schema, policy, estimator.on_bad_chunk))
 
 
-def answer(estimator: Any, source: Source, kind: type[Query]) -> Any:
+def answer(estimator: Any, source: Source, kind: type[Query], missing: str | None = None) -> Any:
     """One answer for each row, of rows in memory at once, otherwise as a dask array."""
-    prediction = prediction_of(estimator, source, (kind,))
+    prediction = prediction_of(estimator, source, (kind,), missing)
     if not source.local:
         return lazily(source, prediction)
     answers, tally = now(source, prediction)

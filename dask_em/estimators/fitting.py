@@ -141,12 +141,12 @@ def _arrays(parameters: MixtureParameters) -> dict[str, Array]:
     }
 
 
-def warn(estimator: Any, fitted: Fitted[MixtureParameters]) -> None:
+def warn(estimator: Any, fitted: Fitted[Any], not_converged: str = NOT_CONVERGED) -> None:
     """Say once, at the end, what the user should know."""
     if fitted.outcome in (Outcome.DESCENDED, Outcome.STALLED):
         _warn(fitted.outcome.advice, ConvergenceWarning)
     elif not fitted.converged and estimator.max_iter > 0:
-        _warn(NOT_CONVERGED, ConvergenceWarning)
+        _warn(not_converged, ConvergenceWarning)
     skipped = fitted.history[-1].bad_chunks if fitted.history else 0
     warn_of_skipped(skipped, "the model knows nothing of the rows there", "fit")
 

@@ -316,12 +316,12 @@ class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
         Tally
             Rows and bytes that were read, chunks that were skipped.
         """
-        from dask_em.estimators.writing import Wanted, write_predictions
+        from dask_em.estimators.writing import write_answers
 
-        return write_predictions(
+        return write_answers(
             self,
             self._opened(X, None, selection),
-            Wanted(url, probabilities, log_density),
+            {Label: url, Probability: probabilities, LogDensity: log_density},
             overwrite=overwrite,
             output_options=output_options,
             client=client,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import singledispatch
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,13 @@ from dask_em.engine.monitor import PassRecord
 from dask_em.errors import ArchiveError
 from dask_em.estimators.fitting import set_arrays
 from dask_em.estimators.gaussian_mixture import GaussianMixture
+from dask_em.estimators.latent import show_latent
+from dask_em.estimators.ppca import PPCA
 from dask_em.estimators.rows import Selection
 from dask_em.models.mixture import MixtureParameters
+from dask_em.models.ppca_parameters import PPCAParameters
 
-__all__ = ["SavedMixture", "load", "save"]
+__all__ = ["SavedMixture", "SavedPPCA", "load", "save"]
 
 
 @dataclass(frozen=True)
@@ -33,8 +37,16 @@ class SavedMixture(Record):
     history: tuple[PassRecord, ...]
 
 
+@dataclass(frozen=True)
+class SavedPPCA(Record):
+    """The arrays of a fitted PPCA."""
+
+    parameters: PPCAParameters
+    history: tuple[PassRecord, ...]
+
+
 def save(
-    estimator: GaussianMixture,
+    estimator: GaussianMixture | PPCA,
     url: Any,
     *,
     overwrite: bool = False,
@@ -47,29 +59,21 @@ def save(
     ArchiveError
         If something is there already and `overwrite` is not set, or it cannot be written.
     """
-    given: dict[str, Any] = {name: _optional(getattr(estimator, name)) for name in _GIVEN}
-    record = SavedMixture(
-        parameters=estimator._parameters,
-        **given,
-        lower_bounds=tuple(float(bound) for bound in estimator.lower_bounds_),
-        history=tuple(estimator.history_),
-    )
+    record, more = _saved(estimator)
     facts = {
-        "estimator": "GaussianMixture",
         "params": _params(estimator),
-        "dtype": str(np.dtype(estimator.means_.dtype)),
         "converged": bool(estimator.converged_),
         "n_iter": int(estimator.n_iter_),
-        "lower_bound": float(estimator.lower_bound_),
         "outcome": estimator.outcome_.name,
         "n_features": int(estimator.n_features_in_),
         "feature_names": [str(name) for name in getattr(estimator, "feature_names_in_", [])],
         "selection": _selection(estimator),
+        **more,
     }
     archive.save(url, record, facts, overwrite=overwrite, storage_options=storage_options)
 
 
-def load(url: Any, storage_options: Mapping[str, Any] | None = None) -> GaussianMixture:
+def load(url: Any, storage_options: Mapping[str, Any] | None = None) -> Any:
     """A fitted estimator that was saved with its ``save`` method.
 
     Parameters
@@ -79,6 +83,10 @@ def load(url: Any, storage_options: Mapping[str, Any] | None = None) -> Gaussian
     storage_options : mapping, optional
         What fsspec needs to open the URL.
 
+    Returns
+    -------
+    GaussianMixture or PPCA
+
     Raises
     ------
     ArchiveError
@@ -86,22 +94,70 @@ def load(url: Any, storage_options: Mapping[str, Any] | None = None) -> Gaussian
     """
     archived = archive.load(url, storage_options=storage_options)
     record, facts = archived.record, archived.facts
-    if not isinstance(record, SavedMixture):
+    if not isinstance(record, SavedMixture | SavedPPCA):
         raise ArchiveError(
             f"{url} holds a {type(record).__name__}, not a fitted estimator; read it with "
             "dask_em.archive.load"
         )
-    given = {name: getattr(record, name) for name in _GIVEN}
-    estimator = GaussianMixture(**facts["params"], **given)
-    set_arrays(estimator, record.parameters, np.dtype(facts["dtype"]))
-    estimator.lower_bounds_ = list(record.lower_bounds)
+    estimator = _revived(record, facts)
     estimator.history_ = list(record.history)
     estimator.converged_, estimator.n_iter_ = facts["converged"], facts["n_iter"]
-    estimator.lower_bound_, estimator.outcome_ = facts["lower_bound"], Outcome[facts["outcome"]]
+    estimator.outcome_ = Outcome[facts["outcome"]]
     estimator.n_features_in_ = facts["n_features"]
     if facts["feature_names"]:
         estimator.feature_names_in_ = np.array(facts["feature_names"], dtype=object)
     estimator._selection = Selection(**facts["selection"])
+    return estimator
+
+
+@singledispatch
+def _saved(estimator: Any) -> tuple[Record, dict[str, Any]]:
+    """The arrays of an estimator, and what else is to be remembered of one of its kind."""
+    raise ArchiveError(f"{type(estimator).__name__} is not one of the estimators that are saved")
+
+
+@_saved.register
+def _(estimator: GaussianMixture) -> tuple[Record, dict[str, Any]]:
+    given: dict[str, Any] = {name: _optional(getattr(estimator, name)) for name in _GIVEN}
+    record = SavedMixture(
+        parameters=estimator._parameters,
+        **given,
+        lower_bounds=tuple(float(bound) for bound in estimator.lower_bounds_),
+        history=tuple(estimator.history_),
+    )
+    return record, {
+        "estimator": "GaussianMixture",
+        "dtype": str(np.dtype(estimator.means_.dtype)),
+        "lower_bound": float(estimator.lower_bound_),
+    }
+
+
+@_saved.register
+def _(estimator: PPCA) -> tuple[Record, dict[str, Any]]:
+    record = SavedPPCA(estimator._parameters, tuple(estimator.history_))
+    return record, {"estimator": "PPCA", "dtype": str(np.dtype(estimator.mean_.dtype))}
+
+
+@singledispatch
+def _revived(record: Any, facts: Mapping[str, Any]) -> Any:
+    """The estimator of a record, with what is particular to its kind."""
+    raise AssertionError(f"a {type(record).__name__} with {list(facts)}")
+
+
+@_revived.register
+def _(record: SavedMixture, facts: Mapping[str, Any]) -> GaussianMixture:
+    given = {name: getattr(record, name) for name in _GIVEN}
+    estimator = GaussianMixture(**facts["params"], **given)
+    set_arrays(estimator, record.parameters, np.dtype(facts["dtype"]))
+    estimator.lower_bounds_ = list(record.lower_bounds)
+    estimator.lower_bound_ = facts["lower_bound"]
+    return estimator
+
+
+@_revived.register
+def _(record: SavedPPCA, facts: Mapping[str, Any]) -> PPCA:
+    estimator = PPCA(**facts["params"])
+    show_latent(estimator, record.parameters, np.dtype(facts["dtype"]))
     return estimator
 
 
@@ -112,7 +168,7 @@ def _optional(values: Any) -> Array | None:
     return None if values is None else np.asarray(values)
 
 
-def _params(estimator: GaussianMixture) -> dict[str, Any]:
+def _params(estimator: Any) -> dict[str, Any]:
     params = {k: v for k, v in estimator.get_params().items() if k not in _GIVEN}
     # a generator has a state, which is not part of the model
     if not isinstance(params["random_state"], int | np.integer | None):
@@ -120,7 +176,7 @@ def _params(estimator: GaussianMixture) -> dict[str, Any]:
     return {k: v.item() if isinstance(v, np.generic) else v for k, v in params.items()}
 
 
-def _selection(estimator: GaussianMixture) -> dict[str, Any]:
+def _selection(estimator: Any) -> dict[str, Any]:
     """What was selected; options of a URL may be secret and stay out."""
     chosen = getattr(estimator, "_selection", Selection())
     return {

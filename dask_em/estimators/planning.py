@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from dask_em.core.block import Missing
 from dask_em.core.model import Model
 from dask_em.core.records import Parameters
 from dask_em.engine.cache import Cache
+from dask_em.engine.gaps import missing_of, with_gaps
+from dask_em.engine.look import GLIMPSED, GLIMPSED_ROWS
 from dask_em.engine.method import method_of
 from dask_em.engine.plan import Plan
 from dask_em.engine.probe import Measured, Unmeasured, n_workers
@@ -23,6 +24,8 @@ from dask_em.engine.stream import Reading
 from dask_em.errors import InputError
 from dask_em.estimators.gaussian_mixture import GaussianMixture
 from dask_em.estimators.given import mixture_of
+from dask_em.estimators.latent import latent_model
+from dask_em.estimators.ppca import PPCA
 from dask_em.models.seeding import MOST_ROWS
 from dask_em.sources.registry import open_source
 
@@ -46,7 +49,7 @@ BESIDE_A_ROW = 24
 
 def plan(
     data: Any,
-    model: Model[Any, Any] | GaussianMixture,
+    model: Model[Any, Any] | GaussianMixture | PPCA,
     *,
     client: Client | None = None,
     weights: Any = None,
@@ -65,15 +68,15 @@ def plan(
     ----------
     data : array, dask array, path, URL, Zarr array or group, or Source
         The rows; features along the last axis.
-    model : Model or GaussianMixture
+    model : Model, GaussianMixture or PPCA
         What would be fitted.
     client : distributed.Client, optional
         The cluster of the fit; by default the current one, otherwise this process.
     weights, features, sample_dims, storage_options
         How the data are opened, see `open_source`; `weights` is its ``sample_weight``.
-    missing : {"error", "drop"}, optional
-        Whether rows with NaN are refused or left out; by default as the estimator says, or
-        "error".
+    missing : {"error", "drop", "model"}, optional
+        Whether rows with NaN are refused, left out, or given to the model; by default as the
+        estimator says, or "error".
     on_bad_chunk : {"raise", "skip"}, optional
         Whether a chunk that cannot be read ends the work; by default likewise, or "raise".
     algorithm : {"auto", "accelerated", "em"}, optional
@@ -98,20 +101,24 @@ def plan(
         sample_dims=sample_dims,
         storage_options=storage_options,
     )
-    asked = _Asked.of(model, source.schema.n_features)
-    reading = Reading(
-        source.schema, Missing(missing or asked.missing), on_bad_chunk or asked.on_bad_chunk
-    )
+    asked = _Asked.of(model, source.schema)
+    policy = missing_of(missing or asked.missing, asked.model)
+    asked = replace(asked, model=with_gaps(asked.model, policy))
+    reading = Reading(source.schema, policy, on_bad_chunk or asked.on_bad_chunk)
     runner = choose_runner(source, client)
     made = Plan.make(source, runner.resources)
     method = method_of(algorithm or asked.algorithm, asked.model, source)
     kept = parse_cache(cache, made, runner.resources, isinstance(runner, LocalRunner))
     found: Measured | Unmeasured = Unmeasured("no probe was wanted")
+    sampling = _sampling(method, asked, reading)
+    known = asked.model.statistics_bytes(source.schema.n_features) or 0
+    beside = _Beside.of(sampling, source.schema, known, runner, kept)
+    made.check_also(beside.worker, beside.words, runner.resources, source.schema)
     if probe:
         found = measure(asked.model, source, made, runner, reading, asked.start)
-    sampling = _sampling(method, asked, reading)
-    beside = _Beside.of(sampling, source.schema, found, runner, kept)
-    made.check_also(beside.worker, beside.words, runner.resources, source.schema)
+        known = max(known, 0 if isinstance(found, Unmeasured) else found.model_bytes)
+        beside = _Beside.of(sampling, source.schema, known, runner, kept)
+        made.check_also(beside.worker, beside.words, runner.resources, source.schema)
     promise = _promise(
         source.schema,
         made,
@@ -181,18 +188,24 @@ class _Asked:
     init_sample: int | None = None
 
     @classmethod
-    def of(cls, model: Any, d: int) -> _Asked:
+    def of(cls, model: Any, schema: Schema) -> _Asked:
         if isinstance(model, Model):
             return cls(model)
-        if not isinstance(model, GaussianMixture):
+        if not isinstance(model, GaussianMixture | PPCA):
             raise InputError(
-                f"model is a {type(model).__name__}; give a dask_em Model or a GaussianMixture"
+                f"model is a {type(model).__name__}; give a dask_em Model, a GaussianMixture or a "
+                "PPCA"
             )
         model._validate_params()
-        mixture, start = mixture_of(model, d)
+        fitted: Model[Any, Any]
+        start, algorithm = None, model.algorithm
+        if isinstance(model, PPCA):
+            fitted, algorithm = latent_model(model, schema)
+        else:
+            fitted, start = mixture_of(model, schema.n_features)
         return cls(
-            mixture, start, model.missing, model.on_bad_chunk, model.max_iter,
-            model.algorithm, model.init_sample,
+            fitted, start, model.missing, model.on_bad_chunk, model.max_iter, algorithm,
+            model.init_sample,
         )  # fmt: skip
 
 
@@ -210,12 +223,11 @@ class _Beside:
         cls,
         sampling: Sampling,
         schema: Schema,
-        found: Measured | Unmeasured,
+        values: int,  # of statistics and parameters
         runner: Runner,
         cache: Cache | None,
     ) -> _Beside:
         sample = sample_bytes(sampling, schema)
-        values = 0 if isinstance(found, Unmeasured) else found.model_bytes
         threads = runner.resources.threads_per_worker
         sums = (SUMS_OF_A_TASK * threads + SUMS_OF_A_MERGE) * values
         return cls(
@@ -229,6 +241,8 @@ class _Beside:
 def _sampling(method: str, asked: _Asked, reading: Reading) -> Sampling:
     """The largest sample of the fit: one that stands for all rows grows where it must."""
     schema, size = reading.schema, asked.init_sample
+    if method == "closed":
+        return Sampling.of(schema, reading, GLIMPSED * GLIMPSED_ROWS)
     if method == "accelerated":
         size = size or surrogate_size(schema, asked.model.n_parameters(schema.n_features))
         size = max(size, largest_size(schema, schema.n_rows))

@@ -15,6 +15,7 @@ from sklearn.utils.validation import validate_data
 from dask_em.core.records import Array
 from dask_em.engine.source import Source
 from dask_em.errors import DataError, SchemaError
+from dask_em.sources.arrays import NumpySource
 from dask_em.sources.registry import open_source
 
 __all__ = ["Selection", "check_enough_rows", "features_kept_on_failure", "open_rows"]
@@ -54,7 +55,7 @@ def open_rows(
     values = _in_memory(estimator, data, reset)
     if sample_weight is not None:
         sample_weight = np.asarray(sample_weight)
-    return open_source(values, sample_weight=sample_weight)
+    return NumpySource(values, sample_weight, getattr(estimator, "feature_names_in_", None))
 
 
 def _opened(data: Any, sample_weight: Any, selection: Selection) -> Source:
@@ -136,7 +137,7 @@ def features_kept_on_failure(estimator: Any) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        if hasattr(estimator, "means_"):
+        if hasattr(estimator, "outcome_"):
             for name in names:
                 vars(estimator).pop(name, None)
             vars(estimator).update(before)

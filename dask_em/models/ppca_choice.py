@@ -14,7 +14,7 @@ from dask_em.models.ppca_gram import PPCAStatistics
 from dask_em.models.ppca_noise import NoiseFloor
 from dask_em.models.ppca_parameters import n_free
 
-__all__ = ["Choice", "ExplainedVariance", "LeastBIC"]
+__all__ = ["Choice", "ExplainedVariance", "LeastBIC", "MostWithNoise"]
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,16 @@ class Choice(Record, ABC):
     @abstractmethod
     def number(self, statistics: PPCAStatistics, most: int, floor: NoiseFloor) -> int:
         """Latent dimensions, from 1 to `most`."""
+
+
+@dataclass(frozen=True)
+class MostWithNoise(Choice):
+    """As many as leave more noise than the floor: d - 1, or fewer where rows span less."""
+
+    def number(self, statistics: PPCAStatistics, most: int, floor: NoiseFloor) -> int:
+        values = statistics.spectrum[0]
+        limit = floor.relative * float(values.mean())
+        return max(q for q in range(1, most + 1) if q == 1 or values[q:].mean() >= limit)
 
 
 @dataclass(frozen=True)

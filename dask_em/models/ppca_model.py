@@ -15,6 +15,7 @@ from dask_em.errors import InputError
 from dask_em.models.frame import Frame
 from dask_em.models.ppca_noise import NoiseFloor
 from dask_em.models.ppca_parameters import PPCAParameters, n_free
+from dask_em.models.ppca_posterior import RowPosterior
 
 __all__ = ["STARTS", "LatentModel", "draw", "random_start"]
 
@@ -52,6 +53,9 @@ class LatentModel(Model[PPCAParameters, S]):
     ) -> tuple[Array, Array]:
         """Rows (n_rows, d) and the number of their component (n_rows,), which is 0."""
         return draw(n_rows, parameters, rng), np.zeros(n_rows, dtype=np.intp)
+
+    def latent(self, block: Block, parameters: PPCAParameters) -> RowPosterior:
+        return RowPosterior(block.values, parameters)
 
     def n_free_parameters(self, parameters: PPCAParameters) -> int:
         return parameters.n_free_parameters

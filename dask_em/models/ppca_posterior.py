@@ -2,13 +2,55 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
+
 import numpy as np
 
 from dask_em.core.records import Array
 from dask_em.models.ppca_gaps import Latents, latents
 from dask_em.models.ppca_parameters import PPCAParameters
 
-__all__ = ["filled", "log_density", "posterior"]
+__all__ = ["RowPosterior", "filled", "log_density", "posterior"]
+
+
+@dataclass(frozen=True, eq=False)
+class RowPosterior:
+    """What is known of some rows; each answer is computed when it is first asked for."""
+
+    values: Array  # (n, d) rows; NaN is a gap
+    parameters: PPCAParameters
+
+    @cached_property
+    def scores(self) -> Array:
+        """(n, q) posterior mean of the latent variables."""
+        return posterior(self.values, self.parameters)[0]
+
+    @cached_property
+    def covariances(self) -> Array:
+        """(n, q, q) posterior covariance of the latent variables."""
+        q = self.parameters.q
+        _, found = posterior(self.values, self.parameters, covariances=True)
+        return np.broadcast_to(np.asarray(found), (len(self.values), q, q))
+
+    @cached_property
+    def log_density(self) -> Array:
+        """(n,) nats, of what is observed."""
+        return log_density(self.values, self.parameters)
+
+    @property
+    def filled(self) -> Array:
+        """(n, d) rows with their gaps replaced by the posterior mean."""
+        return self._filled[0]
+
+    @property
+    def deviations(self) -> Array:
+        """(n, d) standard deviation of what is put into gaps; 0 for what is observed."""
+        return self._filled[1]
+
+    @cached_property
+    def _filled(self) -> tuple[Array, Array]:
+        return filled(self.values, self.parameters)
 
 
 def posterior(

@@ -25,7 +25,13 @@ class Layout:
     dims: tuple[str, ...]
 
     @classmethod
-    def of(cls, schema: Schema, columns: int | None, dims: Sequence[str] | None) -> Self:
+    def of(
+        cls,
+        schema: Schema,
+        columns: int | None,
+        dims: Sequence[str] | None,
+        axis: str = "component",
+    ) -> Self:
         """The layout in which no two regions that are written share a chunk.
 
         Parameters
@@ -36,6 +42,8 @@ class Layout:
             Numbers for each row; None for one, without an axis of its own.
         dims : sequence of str, optional
             Names of the sample axes.
+        axis : str
+            Name of the axis of columns.
 
         Raises
         ------
@@ -47,7 +55,7 @@ class Layout:
         names = tuple(dims) if dims is not None else _axis_names(len(shape))
         if columns is None:
             return cls(shape, chunks, names)
-        return cls((*shape, columns), (*chunks, max(1, columns)), (*names, "component"))
+        return cls((*shape, columns), (*chunks, max(1, columns)), (*names, axis))
 
 
 def _chunks(schema: Schema) -> tuple[int, ...]:

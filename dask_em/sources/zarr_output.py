@@ -93,6 +93,8 @@ class Planned:
         Names of the sample axes.
     attributes : mapping, optional
         What the array says about itself, in JSON.
+    axis : str
+        Name of the axis of columns.
     """
 
     url: URL
@@ -101,6 +103,7 @@ class Planned:
     columns: int | None = None
     dims: Sequence[str] | None = None
     attributes: Mapping[str, Any] | None = None
+    axis: str = "component"
 
 
 @contextmanager
@@ -137,7 +140,7 @@ def create_outputs(
         If the source's chunks have no known or no regular lengths.
     """
     # refused before anything is made
-    layouts = [Layout.of(source.schema, one.columns, one.dims) for one in planned]
+    layouts = [Layout.of(source.schema, one.columns, one.dims, one.axis) for one in planned]
     check_outputs([one.url for one in planned], overwrite, storage_options, source)
     with ExitStack() as stack:
         drafts, outputs = [], []

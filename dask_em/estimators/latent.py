@@ -1,0 +1,184 @@
+"""What happens between the `fit` of a PPCA and the engine's."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dask_em.core.stopping import Stopping
+from dask_em.engine.fit import Fitted, fit
+from dask_em.engine.monitor import Monitor
+from dask_em.engine.source import Schema, Source
+from dask_em.errors import DataError, InputError, SchemaError
+from dask_em.estimators.chance import generator_of
+from dask_em.estimators.fitting import warn
+from dask_em.models.ppca import PPCA
+from dask_em.models.ppca_choice import Choice, ExplainedVariance, LeastBIC, MostWithNoise
+from dask_em.models.ppca_closed import check_latent
+from dask_em.models.ppca_parameters import PPCAParameters
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+    from dask_em.place import URL
+
+__all__ = [
+    "SOLVERS",
+    "fit_latent",
+    "keep_latent",
+    "latent_model",
+    "latent_parameters",
+    "show_latent",
+    "warn_of_latent",
+]
+
+SOLVERS = ("auto", "gram", "em")
+
+
+def fit_latent(
+    estimator: Any,
+    source: Source,
+    client: Client | None,
+    monitor: Monitor,
+    checkpoint: URL | None = None,
+    cache: str | int = "off",
+) -> Fitted[PPCAParameters]:
+    """Fit the model that a PPCA's parameters describe."""
+    model, algorithm = latent_model(estimator, source.schema)
+    kept = estimator.random_state is None and checkpoint is not None
+    return fit(
+        model,
+        source,
+        client=client,
+        stopping=Stopping(estimator.tol, estimator.max_iter, estimator.tol_gap),
+        # any chance will do where none is given: a fit that goes on takes that of its checkpoint
+        rng=None if kept else generator_of(estimator.random_state),
+        missing=estimator.missing,
+        on_bad_chunk=estimator.on_bad_chunk,
+        algorithm=algorithm,
+        init_sample=estimator.init_sample,
+        checkpoint=checkpoint,
+        cache=cache,
+        monitor=monitor,
+    )
+
+
+def latent_model(estimator: Any, schema: Schema) -> tuple[PPCA, str]:
+    """The model to fit to rows of a schema, and by which algorithm.
+
+    Raises
+    ------
+    InputError, SchemaError, DataError
+        If there are too many latent dimensions, or the options contradict each other.
+    """
+    solver = _solver_of(estimator)
+    q, choice = _latent(estimator, schema, solver)
+    if solver == "em":
+        return PPCA(q, "random"), "em"
+    return PPCA(q, choice=choice), "auto" if solver == "gram" else estimator.algorithm
+
+
+def _solver_of(estimator: Any) -> str:
+    """``"gram"``, ``"em"``, or ``"gaps"``."""
+    if estimator.missing == "model":
+        if estimator.solver == "gram":
+            raise InputError(
+                'solver="gram" needs whole rows, but missing="model" keeps rows with gaps; set '
+                'solver="auto", or missing="drop" to leave such rows out'
+            )
+        return "gaps"
+    return "em" if "em" in (estimator.solver, estimator.algorithm) else "gram"
+
+
+def _latent(estimator: Any, schema: Schema, solver: str) -> tuple[int, Choice | None]:
+    """How many latent dimensions, or the most of them and what decides."""
+    asked, d, n = estimator.n_components, schema.n_features, schema.n_rows
+    if d < 2:
+        raise SchemaError(
+            f"{type(estimator).__name__} needs 2 features or more, but there are n_features = {d}"
+        )
+    if isinstance(asked, int | np.integer):
+        check_latent(int(asked), d)
+        if n is not None and asked >= n:
+            raise DataError(
+                f"n_components={asked} latent dimensions for n_samples = {n} rows; give at most "
+                f"{n - 1}"
+            )
+        return int(asked), None
+    most = (d if n is None or solver == "gram" else max(2, min(n, d))) - 1
+    if asked is None:
+        return most, MostWithNoise() if solver == "gram" else None
+    if solver != "gram":
+        raise InputError(
+            f"n_components={asked!r} is decided by the covariance of whole rows, which "
+            f"{_named(estimator)} does not compute; give an int"
+        )
+    return most, LeastBIC() if asked == "bic" else ExplainedVariance(float(asked))
+
+
+def _named(estimator: Any) -> str:
+    if estimator.missing == "model":
+        return 'a fit with missing="model"'
+    return f'{"solver" if estimator.solver == "em" else "algorithm"}="em"'
+
+
+def keep_latent(estimator: Any, fitted: Fitted[PPCAParameters], dtype: np.dtype) -> None:
+    """Set the fitted attributes, arrays in the dtype of the rows."""
+    found = fitted.parameters
+    show_latent(estimator, found.rotated() if estimator.rotation else found, dtype)
+    estimator.converged_ = fitted.converged
+    estimator.outcome_ = fitted.outcome
+    estimator.n_iter_ = len(fitted.objectives)
+    estimator.history_ = list(fitted.history)
+
+
+def show_latent(estimator: Any, parameters: PPCAParameters, dtype: np.dtype) -> None:
+    """Show parameters as attributes."""
+    axes, variances = parameters.principal
+    noise = parameters.noise_variance
+    total = float(variances.sum()) + (parameters.d - parameters.q) * noise
+    estimator.mean_ = parameters.mean.astype(dtype)
+    estimator.loadings_ = parameters.loadings.astype(dtype)
+    estimator.noise_variance_ = noise
+    estimator.components_ = axes.astype(dtype)
+    estimator.explained_variance_ = variances.astype(dtype)
+    estimator.explained_variance_ratio_ = (variances / total).astype(dtype)
+    estimator.n_components_ = parameters.q
+    estimator._exact = parameters
+
+
+def latent_parameters(estimator: Any) -> PPCAParameters:
+    """What an estimator's attributes show; unrounded, as long as nobody changed them."""
+    exact: PPCAParameters = estimator._exact
+    dtype = estimator.mean_.dtype
+    if (
+        np.array_equal(estimator.mean_, exact.mean.astype(dtype))
+        and np.array_equal(estimator.loadings_, exact.loadings.astype(dtype))
+        and estimator.noise_variance_ == exact.noise_variance
+    ):
+        return exact
+    return PPCAParameters(
+        np.asarray(estimator.mean_, np.float64),
+        np.asarray(estimator.loadings_, np.float64),
+        float(estimator.noise_variance_),
+    )
+
+
+def warn_of_latent(estimator: Any, fitted: Fitted[PPCAParameters]) -> None:
+    """Say once, at the end, what the user should know."""
+    warn(
+        estimator,
+        fitted,
+        f"the fit did not converge within max_iter={estimator.max_iter} passes; raise max_iter, or "
+        f"tol={estimator.tol:g}",
+    )
+    if fitted.parameters.repaired:
+        warnings.warn(
+            f"{fitted.parameters.q} latent dimensions explain all of the data, so the noise "
+            f"variance was lifted to its floor of {fitted.parameters.noise_variance:.3g}; use a "
+            "smaller n_components",
+            UserWarning,
+            stacklevel=3,
+        )
