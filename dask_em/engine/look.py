@@ -17,7 +17,7 @@ from dask_em.engine.stream import Reading, stream
 __all__ = ["GLIMPSED", "GLIMPSED_ROWS", "Looked", "Looking", "glimpse", "look"]
 
 #: chunks that a glimpse reads, unless they are more than this share of all
-GLIMPSED, SHARE = 4, 1 / 16
+GLIMPSED, SHARE = 4, 1 / 32
 #: rows that it takes of each
 GLIMPSED_ROWS = 4096
 
