@@ -245,9 +245,9 @@ class _Fit(Generic[P, S]):
 
     def closed(self, start: P | None, size: int | None) -> Fitted[P]:
         """The optimum of one pass, that of a sample where no pass is wanted."""
-        first = FirstPass(self.passes, size, self.checkpoint)
         if not self.stopping.max_iter:
             return self.plain(start, -float("inf"), size)
+        first = FirstPass(self.passes, size, self.checkpoint)
 
         def begin() -> P:
             if start is not None:

@@ -16,8 +16,8 @@ from dask_em.core.records import Array
 from dask_em.engine.method import ALGORITHMS
 from dask_em.engine.monitor import Monitor
 from dask_em.engine.query import Label, LogDensity, Probability
-from dask_em.engine.source import Source
-from dask_em.estimators.asking import answer, criteria_of, score_of
+from dask_em.estimators.answering import Answering
+from dask_em.estimators.asking import answer
 from dask_em.estimators.chance import drawing_of
 from dask_em.estimators.fitting import keep, model_of, parameters_of, run, warn
 from dask_em.estimators.interchange import take_fitted, to_sklearn
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["GaussianMixture"]
 
 
-class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
+class GaussianMixture(Answering, DensityMixin, BaseEstimator):  # type: ignore[misc]
     """Gaussian mixture fitted by Expectation-Maximization, in memory, from stores, on clusters.
 
     Everywhere that rows are expected, a NumPy array, a dask array, the path or URL of a Zarr store,
@@ -228,11 +228,6 @@ class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
         warn(self, fitted)
         return self
 
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = self.missing == "drop"
-        return tags
-
     def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None, **options: Any) -> Any:
         """`fit`, then `predict` of the same rows."""
         return self.fit(X, y, sample_weight, **options).predict(X)
@@ -248,36 +243,6 @@ class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
     def predict_proba(self, X: Any, **selection: Any) -> Any:
         """Posterior probability of each component for each row: (..., k), see `predict`."""
         return answer(self, self._opened(X, None, selection), Probability)
-
-    def score_samples(self, X: Any, **selection: Any) -> Any:
-        """Log-density of each row, nats, see `predict`."""
-        return answer(self, self._opened(X, None, selection), LogDensity)
-
-    def score(
-        self,
-        X: Any,
-        y: Any = None,
-        sample_weight: Any = None,
-        *,
-        client: Client | None = None,
-        **selection: Any,
-    ) -> float:
-        """Mean log-likelihood, nats per row; weighted with `sample_weight`. One pass."""
-        source = self._opened(X, sample_weight, selection)
-        return score_of(self, source, client).log_likelihood
-
-    def bic(self, X: Any, sample_weight: Any = None, **selection: Any) -> float:
-        """Bayesian information criterion, nats times two; lower is better. One pass.
-
-        The number of rows in it is the sum of their weights.
-        """
-        found = score_of(self, self._opened(X, sample_weight, selection))
-        return criteria_of(self, found).bic
-
-    def aic(self, X: Any, sample_weight: Any = None, **selection: Any) -> float:
-        """Akaike information criterion, nats times two; lower is better. One pass."""
-        found = score_of(self, self._opened(X, sample_weight, selection))
-        return criteria_of(self, found).aic
 
     def write_predictions(
         self,
@@ -320,19 +285,14 @@ class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
 
         return write_answers(
             self,
-            self._opened(X, None, selection),
+            X,
             {Label: url, Probability: probabilities, LogDensity: log_density},
             overwrite=overwrite,
             output_options=output_options,
             client=client,
             monitor=monitor,
+            **selection,
         )
-
-    def _opened(self, X: Any, sample_weight: Any, selection: dict[str, Any]) -> Source:
-        check_is_fitted(self)
-        remembered = getattr(self, "_selection", Selection())
-        chosen = Selection(**selection).or_else(remembered)
-        return open_rows(self, X, sample_weight, chosen, reset=False)
 
     def sample(self, n_samples: int = 1, random_state: Any = None) -> tuple[Array, Array]:
         """Rows (n, d) drawn from the mixture, sorted by component, and their components (n,).
@@ -371,16 +331,3 @@ class GaussianMixture(DensityMixin, BaseEstimator):  # type: ignore[misc]
         twin = cls(**fitted.get_params())
         take_fitted(fitted, twin)
         return twin
-
-    def save(
-        self,
-        url: Any,
-        *,
-        overwrite: bool = False,
-        storage_options: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Write the fitted model to a path or URL, whole or not at all; see `dask_em.load`."""
-        from dask_em.estimators.persistence import save
-
-        check_is_fitted(self)
-        save(self, url, overwrite=overwrite, storage_options=storage_options)

@@ -46,7 +46,7 @@ class SavedPPCA(Record):
 
 
 def save(
-    estimator: GaussianMixture | PPCA,
+    estimator: Any,
     url: Any,
     *,
     overwrite: bool = False,

@@ -15,10 +15,10 @@ from dask_em.core.block import MISSING
 from dask_em.core.records import Array
 from dask_em.engine.method import ALGORITHMS
 from dask_em.engine.monitor import Monitor
-from dask_em.engine.query import Covariance, Deviation, Filled, LogDensity, Query, Score
-from dask_em.engine.source import Source
+from dask_em.engine.query import Covariance, Deviation, Filled, LogDensity, Score
 from dask_em.errors import SchemaError
-from dask_em.estimators.asking import answer, criteria_of, score_of
+from dask_em.estimators.answering import Answering
+from dask_em.estimators.asking import answer
 from dask_em.estimators.chance import drawing_of
 from dask_em.estimators.latent import (
     SOLVERS,
@@ -41,7 +41,12 @@ if TYPE_CHECKING:
 __all__ = ["PPCA"]
 
 
-class PPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class PPCA(  # the mixins come without types
+    Answering,
+    ClassNamePrefixFeaturesOutMixin,  # type: ignore[misc]
+    TransformerMixin,  # type: ignore[misc]
+    BaseEstimator,  # type: ignore[misc]
+):
     """Probabilistic PCA: rows are ``W z + mean + noise``, in memory, from stores, on clusters.
 
     Everywhere that rows are expected, a NumPy array, a data frame, a dask array, the path or URL of
@@ -218,7 +223,6 @@ class PPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  #
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = self.missing != "error"
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
 
@@ -282,31 +286,6 @@ class PPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  #
         filled = answer(self, source, Filled, "model")
         return (filled, answer(self, source, Deviation, "model")) if return_std else filled
 
-    def score_samples(self, X: Any, **selection: Any) -> Any:
-        """Log-density of each row, nats; of what is observed of it, where it has gaps."""
-        return answer(self, self._opened(X, None, selection), LogDensity)
-
-    def score(
-        self,
-        X: Any,
-        y: Any = None,
-        sample_weight: Any = None,
-        *,
-        client: Client | None = None,
-        **selection: Any,
-    ) -> float:
-        """Mean log-likelihood, nats per row; weighted with `sample_weight`. One pass."""
-        source = self._opened(X, sample_weight, selection)
-        return score_of(self, source, client).log_likelihood
-
-    def bic(self, X: Any, sample_weight: Any = None, **selection: Any) -> float:
-        """Bayesian information criterion, nats times two; lower is better. One pass."""
-        return criteria_of(self, score_of(self, self._opened(X, sample_weight, selection))).bic
-
-    def aic(self, X: Any, sample_weight: Any = None, **selection: Any) -> float:
-        """Akaike information criterion, nats times two; lower is better. One pass."""
-        return criteria_of(self, score_of(self, self._opened(X, sample_weight, selection))).aic
-
     def get_covariance(self) -> Array:
         """(d, d) covariance of the rows, squared units of the data."""
         check_is_fitted(self)
@@ -345,7 +324,9 @@ class PPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  #
         Tally
             Rows and bytes that were read, chunks that were skipped.
         """
-        return self._written(X, {Score: url, LogDensity: log_density}, None, **options)
+        from dask_em.estimators.writing import write_answers
+
+        return write_answers(self, X, {Score: url, LogDensity: log_density}, **options)
 
     def write_filled(self, X: Any, url: Any, *, deviation: Any = None, **options: Any) -> Tally:
         """Write what `fill` gives to a Zarr store, region by region, reading once.
@@ -353,38 +334,11 @@ class PPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  #
         The array ``filled`` has the shape (..., d); with `deviation`, the URL of a further group,
         the standard deviations go there. Else as `write_scores`.
         """
-        return self._written(X, {Filled: url, Deviation: deviation}, "model", **options)
-
-    def _written(
-        self,
-        X: Any,
-        places: Mapping[type[Query], Any],
-        missing: str | None,
-        *,
-        overwrite: bool = False,
-        output_options: Mapping[str, Any] | None = None,
-        client: Client | None = None,
-        monitor: Monitor | None = None,
-        **selection: Any,
-    ) -> Tally:
         from dask_em.estimators.writing import write_answers
 
         return write_answers(
-            self,
-            self._opened(X, None, selection),
-            places,
-            overwrite=overwrite,
-            output_options=output_options,
-            client=client,
-            monitor=monitor,
-            missing=missing,
+            self, X, {Filled: url, Deviation: deviation}, missing="model", **options
         )
-
-    def _opened(self, X: Any, sample_weight: Any, selection: dict[str, Any]) -> Source:
-        check_is_fitted(self)
-        remembered = getattr(self, "_selection", Selection())
-        chosen = Selection(**selection).or_else(remembered)
-        return open_rows(self, X, sample_weight, chosen, reset=False)
 
     @property
     def _model(self) -> ppca.PPCA:
@@ -400,16 +354,3 @@ class PPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  #
 
     def _n_parameters(self) -> int:
         return self._parameters.n_free_parameters
-
-    def save(
-        self,
-        url: Any,
-        *,
-        overwrite: bool = False,
-        storage_options: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Write the fitted model to a path or URL, whole or not at all; see `dask_em.load`."""
-        from dask_em.estimators.persistence import save
-
-        check_is_fitted(self)
-        save(self, url, overwrite=overwrite, storage_options=storage_options)

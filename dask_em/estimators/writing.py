@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from dask_em.engine.monitor import Monitor
 from dask_em.engine.predict import write
 from dask_em.engine.query import Query
-from dask_em.engine.source import Source
 from dask_em.engine.stream import Tally
 from dask_em.estimators.asking import prediction_of
 from dask_em.estimators.skipped import UNANSWERED, warn_of_skipped
@@ -22,7 +21,7 @@ __all__ = ["write_answers"]
 
 def write_answers(
     estimator: Any,
-    source: Source,
+    X: Any,
     places: Mapping[type[Query], Any],
     *,
     overwrite: bool = False,
@@ -30,16 +29,23 @@ def write_answers(
     client: Client | None = None,
     monitor: Monitor | None = None,
     missing: str | None = None,
+    **selection: Any,
 ) -> Tally:
-    """Answer for every row of a source in one reading of it; all outputs are whole or not there.
+    """Answer for every row in one reading; all outputs are whole or not there.
 
     Parameters
     ----------
+    estimator : fitted estimator
+    X : array (..., d), dask array, path, URL, Zarr array or group, or Source
+        The rows.
     places : mapping
         Where the answers to each kind of query go; None for what is not wanted.
     missing : str, optional
         Another policy on NaN than the estimator's.
+    **selection
+        ``features``, ``sample_dims`` and ``storage_options``.
     """
+    source = estimator._opened(X, None, selection)
     wanted = {kind: url for kind, url in places.items() if url is not None}
     prediction = prediction_of(estimator, source, tuple(wanted), missing)
     planned = [

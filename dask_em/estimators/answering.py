@@ -1,0 +1,88 @@
+"""Answering: what every fitted estimator says of rows, and how it is saved."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from sklearn.utils.validation import check_is_fitted
+
+from dask_em.engine.query import LogDensity
+from dask_em.engine.source import Source
+from dask_em.estimators.asking import answer, criteria_of, score_of
+from dask_em.estimators.rows import Selection, open_rows
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+__all__ = ["Answering"]
+
+
+class Answering:
+    """Densities, criteria and archives of a fitted density, whatever the density."""
+
+    missing: str
+
+    @abstractmethod
+    def _n_parameters(self) -> int:
+        """Free parameters."""
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()  # type: ignore[misc]
+        tags.input_tags.allow_nan = self.missing != "error"
+        return tags
+
+    def score_samples(self, X: Any, **selection: Any) -> Any:
+        """Log-density of each row, nats, in the shape of the samples.
+
+        Lazy input gives a dask array. Rows that are left out get NaN; where rows have gaps, it is
+        the density of what is observed. ``features``, ``sample_dims`` and ``storage_options`` are
+        those of `fit` unless given.
+        """
+        return answer(self, self._opened(X, None, selection), LogDensity)
+
+    def score(
+        self,
+        X: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        *,
+        client: Client | None = None,
+        **selection: Any,
+    ) -> float:
+        """Mean log-likelihood, nats per row; weighted with `sample_weight`. One pass."""
+        source = self._opened(X, sample_weight, selection)
+        return score_of(self, source, client).log_likelihood
+
+    def bic(self, X: Any, sample_weight: Any = None, **selection: Any) -> float:
+        """Bayesian information criterion, nats times two; lower is better. One pass.
+
+        The number of rows in it is the sum of their weights.
+        """
+        found = score_of(self, self._opened(X, sample_weight, selection))
+        return criteria_of(self, found).bic
+
+    def aic(self, X: Any, sample_weight: Any = None, **selection: Any) -> float:
+        """Akaike information criterion, nats times two; lower is better. One pass."""
+        found = score_of(self, self._opened(X, sample_weight, selection))
+        return criteria_of(self, found).aic
+
+    def save(
+        self,
+        url: Any,
+        *,
+        overwrite: bool = False,
+        storage_options: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Write the fitted model to a path or URL, whole or not at all; see `dask_em.load`."""
+        from dask_em.estimators.persistence import save
+
+        check_is_fitted(self)
+        save(self, url, overwrite=overwrite, storage_options=storage_options)
+
+    def _opened(self, X: Any, sample_weight: Any, selection: dict[str, Any]) -> Source:
+        check_is_fitted(self)
+        remembered = getattr(self, "_selection", Selection())
+        chosen = Selection(**selection).or_else(remembered)
+        return open_rows(self, X, sample_weight, chosen, reset=False)
