@@ -176,9 +176,8 @@ def warn_of_latent(estimator: Any, fitted: Fitted[PPCAParameters]) -> None:
     )
     if fitted.parameters.repaired:
         warnings.warn(
-            f"{fitted.parameters.q} latent dimensions explain all of the data, so the noise "
-            f"variance was lifted to its floor of {fitted.parameters.noise_variance:.3g}; use a "
-            "smaller n_components",
+            f"n_components={fitted.parameters.q} leaves no noise, so its variance was lifted to "
+            f"the floor of {fitted.parameters.noise_variance:.3g}; use fewer components",
             UserWarning,
             stacklevel=3,
         )

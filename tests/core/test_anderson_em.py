@@ -83,3 +83,20 @@ def test_longer_and_longer_steps_lead_away_from_a_saddle():
     vector, steps = run(Linear(np.array([1.02, 0.5]), np.ones(2)), 12)
     assert vector[0] > 100 * 1.02**12
     assert "stretched" in steps
+
+
+def test_extrapolation_leaves_alone_where_sums_live() -> None:
+    from dask_em.core.anderson_em import _rebuilt, _vector
+    from dask_em.models.frame import Frame
+    from dask_em.models.ppca_parameters import PPCAParameters
+
+    frame = Frame(np.array([0.25, 0.5]), np.array([2.0, 2.0]))
+    parameters = PPCAParameters(np.array([1.0, 2.0]), np.ones((2, 1)), 0.5, frame)
+    vector = _vector(parameters)
+    assert sorted(vector) == [0.5, 1.0, 1.0, 1.0, 2.0]
+    moved = _rebuilt(parameters, vector + 1)
+    assert moved is not None
+    assert moved.noise_variance == 1.5
+    assert moved.frame is not None
+    assert moved.frame.equals(frame)
+    assert _rebuilt(parameters, vector - 1) is None, "a negative variance is no parameter"

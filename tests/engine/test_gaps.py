@@ -133,3 +133,15 @@ def test_a_fit_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
         part = fitted(rows, "accelerated", stopping=stopping, checkpoint=tmp_path / "kept")
     assert part.parameters.equals(whole.parameters)
     assert part.objectives == whole.objectives
+
+
+@pytest.mark.parametrize("model", [PPCA(3), MissingPPCA(3)])
+def test_the_size_of_statistics_is_known_before(model: PPCA | MissingPPCA) -> None:
+    block = Block(WHOLE)
+    parameters = model.initialize(block, RNG)
+    statistics = model.expect(block, parameters)
+    own = {name: a for name, a in statistics.flatten()[1].items() if "." not in name}
+    arrays = [*own.values(), *parameters.flatten()[1].values()]
+    nbytes = sum(one.nbytes for one in arrays)
+    assert nbytes <= model.statistics_bytes(6) + 8 * 5 * 6
+    assert model.statistics_bytes(6) <= 1.2 * nbytes

@@ -171,7 +171,9 @@ def test_more_features_than_rows() -> None:
     assert subspace_angles(found.components_.T, theirs.T).max() < 1e-6
     whole = PPCA().fit(rows)
     assert whole.n_components_ == 4, "five dimensions would leave no noise"
-    with pytest.warns(UserWarning, match="5 latent dimensions explain all .* smaller n_components"):
+    with pytest.warns(
+        UserWarning, match="n_components=5 leaves no noise.* floor of .*; use fewer components"
+    ):
         floored = PPCA(5).fit(rows)
     assert floored.noise_variance_ > 0
     assert np.isfinite(floored.score(rows))

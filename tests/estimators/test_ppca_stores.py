@@ -168,3 +168,41 @@ def test_plans_refuse_a_scatter_that_does_not_fit(client: Client, probe: bool) -
     with pytest.raises(dask_em.PlanError, match="the model's sums 4.* GB, but .* of its 1.07 GB"):
         dask_em.plan(rows, PPCA(2), client=client, probe=probe)
     dask_em.plan(rows[:, :60].rechunk(), PPCA(2), client=client, probe=False)
+
+
+def test_chunks_that_cannot_be_read_have_no_answer(tmp_path: Path) -> None:
+    path = tmp_path / "rows.zarr"
+    made = zarr.create_array(path, shape=(6400, 6), chunks=(800, 6), dtype="f8", compressors=None)
+    made[:] = GAPS
+    (path / "c" / "2" / "0").write_bytes(b"broken")
+    with pytest.raises(dask_em.ChunkError):
+        estimator("model").fit(path)
+    with pytest.warns(UserWarning, match="1 chunk could not be read"):
+        found = estimator("model", on_bad_chunk="skip").fit(path)
+    with pytest.warns(UserWarning, match="have no answer"):
+        scores = found.transform(path).compute(scheduler="sync")
+    assert np.isnan(scores[1600:2400]).all()
+    assert np.isfinite(np.delete(scores, slice(1600, 2400), axis=0)).all()
+    with pytest.warns(UserWarning, match="1 chunk could not be read") as told:
+        tally = found.write_filled(path, tmp_path / "filled.zarr")
+    assert told[0].filename == __file__
+    assert tally.bad_chunks == 1
+    filled = xarray.open_zarr(tmp_path / "filled.zarr").filled.values
+    assert_array_equal(np.isnan(filled).any(axis=1), np.isnan(scores).any(axis=1))
+
+
+def test_lengths_of_chunks_need_not_be_known() -> None:
+    rows = da.from_array(ROWS, (800, 6))
+    rows = rows[rows[:, 0] > -1e9]
+    found = PPCA(2).fit(rows)
+    assert_allclose(found.get_covariance(), PPCA(2).fit(ROWS).get_covariance(), rtol=1e-9)
+    with pytest.raises(dask_em.SchemaError, match="no known lengths"):
+        found.transform(rows)
+
+
+def test_lazy_weights() -> None:
+    weights = RNG.integers(0, 3, 6400)
+    lazy = da.from_array(ROWS, (800, 6)), da.from_array(weights, 800)
+    found = PPCA(2).fit(lazy[0], sample_weight=lazy[1])
+    here = PPCA(2).fit(np.repeat(ROWS, weights, axis=0))
+    assert_allclose(found.get_covariance(), here.get_covariance(), rtol=1e-9)
