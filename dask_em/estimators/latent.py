@@ -81,7 +81,7 @@ def latent_model(estimator: Any, schema: Schema) -> tuple[PPCA, str]:
 
 
 def _solver_of(estimator: Any) -> str:
-    """``"gram"``, ``"em"``, or ``"gaps"``."""
+    """``"gram"``, ``"em"``, or ``"gaps"``: this alone decides, and `latent_model` obeys."""
     if estimator.missing == "model":
         if estimator.solver == "gram":
             raise InputError(

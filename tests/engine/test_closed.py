@@ -126,6 +126,25 @@ def test_the_same_bits_here_and_from_a_checkpoint(tmp_path: Path) -> None:
     assert len(source.read) == 64, "a fit that was done looked at rows again"
 
 
+def test_an_interrupted_second_pass_is_made_again(tmp_path: Path) -> None:
+    rows = ROWS.copy()
+    rows[~np.isin(np.arange(3200) // 50, [16, 48])] += 2.0**16
+
+    class Stop(Monitor):
+        def begin(self, kind: str, iteration: int, n_tasks: int) -> None:
+            if iteration == 1:
+                raise KeyboardInterrupt
+
+    whole = fit(PPCA(3), MadeSource(rows, 50))
+    with pytest.raises(KeyboardInterrupt):
+        fit(PPCA(3), MadeSource(rows, 50), checkpoint=tmp_path / "kept", monitor=Stop())
+    source = Counted(rows, 50)
+    again = fit(PPCA(3), source, checkpoint=tmp_path / "kept")
+    assert len(source.read) == 64
+    assert again.parameters.equals(whole.parameters)
+    assert [one.objective for one in again.history] == [one.objective for one in whole.history]
+
+
 def test_a_start_may_be_given() -> None:
     start = PPCA(3, "random").initialize(Block(ROWS[:100]), RNG)
     source = Counted(ROWS, 50)
