@@ -13,11 +13,11 @@ from dask_em.errors import DataError
 from dask_em.models.frame import Frame, mean_and_spread
 from dask_em.models.ppca_choice import Choice
 from dask_em.models.ppca_closed import check_latent, closed_form
-from dask_em.models.ppca_gram import LOST_DIGITS, PPCAStatistics
+from dask_em.models.ppca_gram import PPCAStatistics
 from dask_em.models.ppca_missing import MissingPPCA
 from dask_em.models.ppca_model import LatentModel, random_start
 from dask_em.models.ppca_parameters import PPCAParameters
-from dask_em.models.ppca_sums import em_step
+from dask_em.models.ppca_sums import LOST_DIGITS, em_step
 
 __all__ = ["PPCA"]
 

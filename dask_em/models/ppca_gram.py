@@ -77,7 +77,7 @@ class PPCAStatistics(Statistics):
             What the rows are like.
         """
         placed = replace(parameters, frame=self.frame)
-        return float(np.finfo(_tile_dtype(dtype, self.at)).eps) * placed.condition
+        return float(np.finfo(tile_dtype(dtype, self.at)).eps) * placed.condition
 
     def __getstate__(self) -> dict[str, Any]:
         return {one.name: getattr(self, one.name) for one in fields(self)}

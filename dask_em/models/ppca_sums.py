@@ -13,7 +13,7 @@ from dask_em.core.records import Array
 from dask_em.models.ppca_noise import NoiseFloor
 from dask_em.models.ppca_parameters import PPCAParameters
 
-__all__ = ["em_step", "log_likelihood", "tile_dtype", "tiles"]
+__all__ = ["LOST_DIGITS", "em_step", "log_likelihood", "tile_dtype", "tiles"]
 
 LOG_2PI = math.log(2 * math.pi)
 #: relative error of a noise variance, for one row, above which float32 rows are squared in float64
