@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dask_em.core.model import Model
 from dask_em.core.stopping import Stopping
 from dask_em.engine.fit import Fitted, fit
 from dask_em.engine.monitor import Monitor
@@ -18,6 +19,7 @@ from dask_em.models.ppca import PPCA
 from dask_em.models.ppca_choice import Choice, ExplainedVariance, LeastBIC, MostWithNoise
 from dask_em.models.ppca_closed import check_latent
 from dask_em.models.ppca_parameters import PPCAParameters
+from dask_em.models.ppca_streaming import StreamingPPCA
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -35,6 +37,8 @@ __all__ = [
 ]
 
 SOLVERS = ("auto", "gram", "em")
+#: features above which a scatter of all pairs takes more time, and memory, than a few passes
+WIDE = 2000
 
 
 def fit_latent(
@@ -65,7 +69,7 @@ def fit_latent(
     )
 
 
-def latent_model(estimator: Any, schema: Schema) -> tuple[PPCA, str]:
+def latent_model(estimator: Any, schema: Schema) -> tuple[Model[PPCAParameters, Any], str]:
     """The model to fit to rows of a schema, and by which algorithm.
 
     Raises
@@ -73,14 +77,16 @@ def latent_model(estimator: Any, schema: Schema) -> tuple[PPCA, str]:
     InputError, SchemaError, DataError
         If there are too many latent dimensions, or the options contradict each other.
     """
-    solver = _solver_of(estimator)
+    solver = _solver_of(estimator, schema.n_features)
     q, choice = _latent(estimator, schema, solver)
-    if solver == "em":
-        return PPCA(q, "random"), "em"
-    return PPCA(q, choice=choice), "auto" if solver == "gram" else estimator.algorithm
+    if solver != "em":
+        return PPCA(q, choice=choice), "auto" if solver == "gram" else estimator.algorithm
+    if estimator.algorithm == "em":
+        return StreamingPPCA(q, "random"), "em"
+    return StreamingPPCA(q), "accelerated"
 
 
-def _solver_of(estimator: Any) -> str:
+def _solver_of(estimator: Any, d: int) -> str:
     """``"gram"``, ``"em"``, or ``"gaps"``: this alone decides, and `latent_model` obeys."""
     if estimator.missing == "model":
         if estimator.solver == "gram":
@@ -89,7 +95,11 @@ def _solver_of(estimator: Any) -> str:
                 'solver="auto", or missing="drop" to leave such rows out'
             )
         return "gaps"
-    return "em" if "em" in (estimator.solver, estimator.algorithm) else "gram"
+    if "em" in (estimator.solver, estimator.algorithm):
+        return "em"
+    # other numbers of dimensions are decided by the whole spectrum
+    counted = isinstance(estimator.n_components, int | np.integer)
+    return "em" if estimator.solver == "auto" and counted and d > WIDE else "gram"
 
 
 def _latent(estimator: Any, schema: Schema, solver: str) -> tuple[int, Choice | None]:

@@ -65,9 +65,10 @@ class PPCA(  # the mixins come without types
         information criterion; both follow from the same pass. None is as many as there can be: d -
         1 or, where rows span less, as many as leave some noise.
     solver : {"auto", "gram", "em"}
-        "gram" sums the d x d scatter in one pass and takes the optimum in closed form. "em" is
-        EM pass after pass, as in the textbook, from random loadings. "auto" is exact EM with gaps
-        for ``missing="model"``, otherwise "gram".
+        "gram" sums the d x d scatter in one pass and takes the optimum in closed form. "em" needs
+        d x q numbers alone and a few passes, which multiply blocks of directions. "auto" is exact
+        EM with gaps for ``missing="model"``; otherwise "gram" for up to 2,000 features, or where
+        `n_components` is no int, and "em" for more.
     max_iter : int
         Most iterations of EM; each is one pass over the data.
     tol : float
@@ -85,9 +86,9 @@ class PPCA(  # the mixins come without types
         Whether a chunk of a store that cannot be read ends the work, or is skipped and counted.
         Its rows get NaN.
     algorithm : {"auto", "em", "accelerated"}
-        Which parameters a pass of EM tries. "em" is the textbook's, also for complete rows;
-        "accelerated" extrapolates; "auto" is "em" for rows in this process's memory, otherwise
-        "accelerated".
+        Which parameters a pass of EM tries. "em" is the textbook's, from random loadings for
+        complete rows; "accelerated" takes fewer passes. "auto" is "accelerated", but "em" for rows
+        with gaps in this process's memory.
     tol_gap : float, optional
         Estimated distance to the optimum at which EM stops, nats per row; see `GaussianMixture`.
     init_sample : int, optional

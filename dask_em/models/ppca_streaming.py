@@ -59,6 +59,10 @@ class StreamingPPCA(LatentModel[PPCAProducts]):
         found = em_step(statistics.mean, cross, statistics.total, before, self.floor)
         return found.outward(statistics.frame)
 
+    def statistics_bytes(self, n_features: int) -> int:
+        # accelerated passes multiply twice as many directions besides
+        return 8 * n_features * 2 * (3 * self.n_components + 2)
+
     def spectral(self) -> PPCASpectral:
         return PPCASpectral(self.n_components, self.floor)
 

@@ -16,6 +16,7 @@ ESTIMATORS = [
     PPCA(1, missing="drop"),
     PPCA(1, missing="model"),
     PPCA(1, algorithm="em", max_iter=20),
+    PPCA(1, solver="em"),
     PPCA(0.8, rotation=False),
     PPCA("bic"),
 ]

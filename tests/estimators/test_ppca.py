@@ -101,14 +101,30 @@ def test_rotation_is_a_matter_of_taste() -> None:
 
 def test_textbook_em_ascends_to_the_closed_form() -> None:
     options: dict[str, Any] = {"random_state": 0, "tol": 1e-12, "max_iter": 5000}
-    for solver in ({"solver": "em"}, {"algorithm": "em"}):
-        found = PPCA(3, **solver, **options).fit(ROWS)
-        objectives = [one.objective for one in found.history_ if one.objective is not None]
-        assert len(objectives) == found.n_iter_ > 5
-        assert np.diff(objectives).min() > -1e-12
-        best = PPCA(3).fit(ROWS)
-        assert found.score(ROWS) == pytest.approx(best.score(ROWS), abs=1e-8)
-        assert subspace_angles(found.components_.T, best.components_.T).max() < 1e-3
+    found = PPCA(3, algorithm="em", **options).fit(ROWS)
+    objectives = [one.objective for one in found.history_ if one.objective is not None]
+    assert len(objectives) == found.n_iter_ > 5
+    assert np.diff(objectives).min() > -1e-12
+    best = PPCA(3).fit(ROWS)
+    assert found.score(ROWS) == pytest.approx(best.score(ROWS), abs=1e-8)
+    assert subspace_angles(found.components_.T, best.components_.T).max() < 1e-3
+
+
+def test_blocks_of_directions_lead_to_the_closed_form() -> None:
+    found = PPCA(3, solver="em", init_sample=100, tol_gap=1e-10, random_state=0).fit(ROWS)
+    assert {one.step for one in found.history_} <= {None, "start", "ritz"}
+    assert 2 <= found.n_iter_ <= 6
+    best = PPCA(3).fit(ROWS)
+    assert found.score(ROWS) == pytest.approx(best.score(ROWS), abs=1e-8)
+    assert subspace_angles(found.components_.T, best.components_.T).max() < 1e-3
+
+
+def test_many_features_are_not_multiplied_with_each_other() -> None:
+    rows = np.random.default_rng(0).normal(size=(40, 2001))
+    rows[:, ::2] += 3 * np.random.default_rng(1).normal(size=(40, 1))
+    assert PPCA(1).fit(rows).history_[-1].step != "closed"
+    assert PPCA(1).fit(rows[:, :2000]).history_[-1].step == "closed"
+    assert PPCA(1, solver="gram").fit(rows).history_[-1].step == "closed"
 
 
 def test_how_many_dimensions() -> None:
