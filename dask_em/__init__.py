@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from dask_em.models.emission import Emission, ExponentialFamily
     from dask_em.models.gaussian import Gaussian
     from dask_em.models.mixture import Mixture
+    from dask_em.models.ppca_emission import PrincipalComponents
     from dask_em.sources.registry import open_source
 
     __version__: str
@@ -60,6 +61,7 @@ __all__ = [
     "Model",
     "Outcome",
     "PlanError",
+    "PrincipalComponents",
     "SchemaError",
     "SourceError",
     "Spherical",
@@ -96,6 +98,7 @@ _HOMES = {
     "Outcome": "dask_em.core.stopping",
     "PPCA": "dask_em.estimators.ppca",
     "PlanError": "dask_em.errors",
+    "PrincipalComponents": "dask_em.models.ppca_emission",
     "SchemaError": "dask_em.errors",
     "SourceError": "dask_em.errors",
     "Spherical": "dask_em.models.covariance",
