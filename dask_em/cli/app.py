@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from dask_em.cli.demo import demo
+from dask_em.cli.fill import fill
 from dask_em.cli.fit import fit
 from dask_em.cli.inspect import inspect
 from dask_em.cli.outcome import reported
@@ -14,11 +15,12 @@ from dask_em.cli.plan import plan
 from dask_em.cli.predict import predict
 from dask_em.cli.show import show
 from dask_em.cli.sweep import sweep
+from dask_em.cli.transform import transform
 
 __all__ = ["app"]
 
 app = typer.Typer(
-    help="Mixture models by Expectation-Maximization, for data larger than memory.",
+    help="Mixtures and probabilistic PCA by Expectation-Maximization, for data larger than memory.",
     epilog="Exit codes: 0 done, 1 the work failed, 2 wrong usage, 130 interrupted.",
     no_args_is_help=True,
     rich_markup_mode="rich",
@@ -41,7 +43,7 @@ def common(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Mixture models by Expectation-Maximization, for data larger than memory."""
+    """Mixtures and probabilistic PCA by Expectation-Maximization, for data larger than memory."""
 
 
 for command, example in (
@@ -50,6 +52,8 @@ for command, example in (
     (fit, "dask-em fit data.zarr -k 8 --out model.zarr --workers 2 --memory 1GB"),
     (sweep, "dask-em sweep data.zarr -k 1:8 --covariance full,diag --out best.zarr"),
     (predict, "dask-em predict model.zarr data.zarr --out labels.zarr"),
+    (transform, "dask-em transform model.zarr data.zarr --out scores.zarr"),
+    (fill, "dask-em fill model.zarr data.zarr --out filled.zarr --std spread.zarr"),
     (show, "dask-em show model.zarr"),
     (demo, "dask-em demo --size 500MB"),
 ):

@@ -8,9 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dask_em.cli.cluster import WAIT, check_reachable, connected, peak_memory
+from dask_em.cli.description import description_of
+from dask_em.cli.kinds import asked_for
 from dask_em.cli.model_options import (
     COVARIANCE,
+    GAPS,
+    LATENT,
+    MIXTURE,
     MODEL,
+    SOLVER,
     Algorithm,
     BadChunk,
     By,
@@ -18,14 +24,17 @@ from dask_em.cli.model_options import (
     Covariance,
     Degenerate,
     DegeneratePolicy,
+    GapPolicy,
     Init,
-    Missing,
-    MissingPolicy,
+    Kind,
+    LatentDims,
     OnBadChunk,
     RegCovar,
     Seed,
+    SolverName,
     Start,
     TolGap,
+    Which,
 )
 from dask_em.cli.options import (
     JSON,
@@ -51,42 +60,54 @@ from dask_em.cli.saving import check_writable
 if TYPE_CHECKING:
     from distributed import Client
 
+    from dask_em.cli.kinds import Estimator
     from dask_em.cli.live import Progress
     from dask_em.engine.source import Source
-    from dask_em.estimators.gaussian_mixture import GaussianMixture
 
 __all__ = ["fit", "fit_on"]
 
 
 def fit(
+    context: typer.Context,
     data: Data,
     out: Annotated[str, typer.Option("--out", "-o", help="Where the model is saved.")],
-    components: Components,
-    covariance: Annotated[
-        Covariance, typer.Option(help=COVARIANCE, rich_help_panel=MODEL)
-    ] = Covariance.full,
+    model: Which = Kind.gmm,
+    components: Components = None,
+    latent_dims: LatentDims = None,
     tol: Annotated[
-        float,
+        float | None,
         typer.Option(
             min=0,
-            help="Plain EM stops when a pass gains less, nats per row.",
+            help="EM stops when a pass gains less, nats per row.",
+            show_default="0.001, ppca 1e-06",
             rich_help_panel=MODEL,
         ),
-    ] = 1e-3,
-    max_iter: Annotated[int, typer.Option(min=0, help="Most passes.", rich_help_panel=MODEL)] = 100,
+    ] = None,
+    max_iter: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="Most passes.", show_default="100, ppca 1000", rich_help_panel=MODEL
+        ),
+    ] = None,
     algorithm: By = Algorithm.auto,
     tol_gap: TolGap = None,
     init_sample: Annotated[
         int | None,
         typer.Option(min=1, help="Rows of the sample.", rich_help_panel=MODEL),
     ] = None,
-    n_init: Annotated[int, typer.Option(min=1, help="Starts to try.", rich_help_panel=MODEL)] = 1,
-    init: Init = Start.kmeans,
     seed: Seed = None,
-    reg_covar: RegCovar = 1e-6,
-    missing: Missing = MissingPolicy.error,
+    missing: Annotated[GapPolicy, typer.Option(help=GAPS, rich_help_panel=MODEL)] = GapPolicy.error,
     on_bad_chunk: OnBadChunk = BadChunk.stop,
+    covariance: Annotated[
+        Covariance, typer.Option(help=COVARIANCE, rich_help_panel=MIXTURE)
+    ] = Covariance.full,
+    n_init: Annotated[int, typer.Option(min=1, help="Starts to try.", rich_help_panel=MIXTURE)] = 1,
+    init: Init = Start.kmeans,
+    reg_covar: RegCovar = 1e-6,
     degenerate: Degenerate = DegeneratePolicy.repair,
+    solver: Annotated[
+        SolverName, typer.Option(help=SOLVER, rich_help_panel=LATENT)
+    ] = SolverName.auto,
     weights: Weights = None,
     features: Features = None,
     sample_dims: SampleDims = None,
@@ -107,10 +128,30 @@ def fit(
     overwrite: Overwrite = False,
     as_json: JSON = False,
 ) -> None:
-    """Fit a Gaussian mixture to the rows of a store and save it.
+    """Fit a Gaussian mixture, or probabilistic PCA, to the rows of a store and save it.
 
     The rows are streamed, pass after pass; they may be far larger than memory.
     """
+    estimator = asked_for(
+        context,
+        model,
+        components=components,
+        latent_dims=latent_dims,
+        tol=tol,
+        max_iter=max_iter,
+        algorithm=algorithm,
+        tol_gap=tol_gap,
+        init_sample=init_sample,
+        seed=seed,
+        missing=missing,
+        on_bad_chunk=on_bad_chunk,
+        covariance=covariance,
+        n_init=n_init,
+        init=init,
+        reg_covar=reg_covar,
+        degenerate=degenerate,
+        solver=solver,
+    )
     cluster = Cluster.parse(scheduler, workers, memory, threads)
     kept = cache_bytes(cache)
     selected = Selected.parse(features, sample_dims, storage_option)
@@ -119,45 +160,30 @@ def fit(
 
     from dask_em.cli.live import show_progress
     from dask_em.cli.text import print_json, progress_console
-    from dask_em.estimators.gaussian_mixture import GaussianMixture
 
     source = selected.open(data, weights)
-    model = GaussianMixture(
-        components,
-        covariance_type=covariance.value,
-        tol=tol,
-        max_iter=max_iter,
-        n_init=n_init,
-        init_params=init.value,
-        random_state=seed,
-        reg_covar=reg_covar,
-        missing=missing.value,
-        on_bad_chunk=on_bad_chunk.value,
-        degenerate=degenerate.value,
-        algorithm=algorithm.value,
-        tol_gap=tol_gap,
-        init_sample=init_sample,
-    )
     begin = time.perf_counter()
     with (
         show_progress(progress_console()) as progress,
         connected(cluster, progress.say, timeout) as client,
     ):
-        fit_on(client, model, source, selected, progress, checkpoint, kept)
-        model.save(out, overwrite=overwrite)
+        fit_on(client, estimator, source, selected, progress, checkpoint, kept)
+        estimator.save(out, overwrite=overwrite)
         peak = None if client is None or cluster.n_workers is None else peak_memory(client)
     seconds = time.perf_counter() - begin
     if as_json:
-        print_json(_document(model, out, seconds, peak))
+        print_json(_document(estimator, out, seconds, peak))
         return
-    _tell(model, out, seconds, peak, cluster)
-    print(f"next: dask-em predict {out} {data} --out labels.zarr{cluster.flags()}")
-    print(f"      dask-em show {out}")
+    _tell(estimator, f"saved {out} ({effort(seconds, peak, cluster.memory)})")
+    steps = [f"{step}{cluster.flags()}" for step in description_of(estimator).next_steps(out, data)]
+    print(f"next: {steps[0]}")
+    for step in (*steps[1:], f"dask-em show {out}"):
+        print(f"      {step}")
 
 
 def fit_on(
     client: Client | None,
-    model: GaussianMixture,
+    estimator: Estimator,
     source: Source,
     selected: Selected,
     progress: Progress,
@@ -178,7 +204,7 @@ def fit_on(
         progress.say(
             f"each pass is kept in {without_secrets(checkpoint)}; the same command goes on from it"
         )
-    model.fit(
+    estimator.fit(
         source,
         features=selected.features,
         sample_dims=selected.sample_dims,
@@ -189,29 +215,25 @@ def fit_on(
     )
 
 
-def _tell(
-    model: GaussianMixture, out: str, seconds: float, peak: int | None, cluster: Cluster
-) -> None:
-    print(f"{conclusion(model)}; log-likelihood {model.lower_bound_:.9f} per row")
-    from dask_em.cli.text import plural
-
-    repairs = sum(len(record.repairs) for record in model.history_)
-    if repairs:
-        print(f"{plural(repairs, 'repair')} of degenerate components, listed with the passes above")
-    print(f"saved {out} ({effort(seconds, peak, cluster.memory)})")
+def _tell(estimator: Estimator, saved: str) -> None:
+    described = description_of(estimator)
+    print(described.ending)
+    for subject, words in described.remarks().items():
+        print(f"{subject:<9} {words}")
+    print(saved)
 
 
-def _document(model: GaussianMixture, out: str, seconds: float, peak: int | None) -> dict[str, Any]:
+def _document(estimator: Estimator, out: str, seconds: float, peak: int | None) -> dict[str, Any]:
+    described = description_of(estimator)
     return {
         "model": out,
-        "outcome": model.outcome_.name.lower(),
-        "converged": model.converged_,
-        "advice": conclusion(model),
-        "iterations": model.n_iter_,
-        "log_likelihood_per_row": model.lower_bound_,
+        "outcome": estimator.outcome_.name.lower(),
+        "converged": estimator.converged_,
+        "advice": conclusion(estimator),
+        "iterations": estimator.n_iter_,
+        "log_likelihood_per_row": described.log_likelihood,
         "seconds": seconds,
         "peak_worker_bytes": peak,
-        "weights": model.weights_,
-        "means": model.means_,
-        "passes": passes_document(model),
+        **described.main(),
+        "passes": passes_document(estimator),
     }

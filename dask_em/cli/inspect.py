@@ -104,7 +104,8 @@ class Look:
         if not self.rows:
             return f"no rows{bad}"
         found = f"{self.incomplete:,} ({self.incomplete / self.rows:.2%}) {where}"
-        remedy = "; --missing drop leaves them out" if self.incomplete else ""
+        remedies = "; --missing drop leaves them out, --model ppca --missing model uses the rest"
+        remedy = remedies if self.incomplete else ""
         infinite = f"; {self.infinite:,} hold infinity, which no fit admits"
         return found + remedy + (infinite if self.infinite else "") + bad
 

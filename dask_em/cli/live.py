@@ -49,8 +49,8 @@ class Progress(Monitor):
     def end(self, record: PassRecord) -> None:
         if not self._begun:
             self.say(HEADER)
-        self._begun = True
         self.say(self._line(record))
+        self._begun = True
 
     def _line(self, record: PassRecord) -> str:
         name = "sample" if record.kind == "first" else str(record.iteration + 1)
@@ -69,8 +69,9 @@ class Progress(Monitor):
         if record.kernel is not None and record.kernel != self._kernel:
             notes.insert(0, f"{record.kernel} kernel")
             self._kernel = record.kernel
-        if record.kind == "first" and record.dropped:
-            notes.append(f"{record.dropped:,} rows with NaN left out")
+        if not self._begun:  # the same in every pass
+            notes += [f"{record.dropped:,} rows with NaN left out"] if record.dropped else []
+            notes += [f"{record.empty:,} rows all NaN"] if record.empty else []
         if record.bad_chunks:
             notes.append(f"{plural(record.bad_chunks, 'unreadable chunk')} skipped")
         return "; ".join(notes)

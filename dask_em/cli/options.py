@@ -13,15 +13,21 @@ if TYPE_CHECKING:
     from dask_em.engine.source import Source
 
 __all__ = [
-    "JSON", "Cache", "Cluster", "Data", "Features", "Memory", "Overwrite", "SampleDims",
-    "Scheduler", "Selected", "StorageOptions", "Threads", "Timeout", "Weights", "Workers",
-    "byte_count", "cache_bytes",
+    "JSON", "Cache", "Cluster", "Data", "Features", "LogDensity", "Memory", "Overwrite",
+    "SampleDims", "SavedModel", "Scheduler", "Selected", "StorageOptions", "Threads", "Timeout",
+    "Weights", "Workers", "byte_count", "cache_bytes",
 ]  # fmt: skip
 
 CLUSTER, DATA = "Where it runs", "Which rows"
 
 Data: TypeAlias = Annotated[
     str, typer.Argument(metavar="DATA", help="Path or URL of a Zarr array or group.")
+]
+SavedModel: TypeAlias = Annotated[
+    str, typer.Argument(metavar="MODEL", help="Path or URL of a saved model.")
+]
+LogDensity: TypeAlias = Annotated[
+    str | None, typer.Option(metavar="PATH", help="Zarr store for the log-density, nats.")
 ]
 Features: TypeAlias = Annotated[
     str | None,

@@ -46,7 +46,8 @@ def reported(command: Callable[Q, None]) -> Callable[Q, None]:
 def in_words_of_the_command(text: str) -> str:
     """A message of the library with ``missing="drop"`` spelled ``--missing drop``."""
     text = text.replace("overwrite=True (--overwrite)", "--overwrite")
-    text = re.sub(r'\b(missing|on_bad_chunk|degenerate)="(\w+)"', _choice, text)
+    text = re.sub(r"\bn_components=('?)([\w.]+)\1 (?=latent|is decided)", r"-q \2 ", text)
+    text = re.sub(r'\b(missing|on_bad_chunk|degenerate|solver|algorithm)="(\w+)"', _choice, text)
     return re.sub(r"\b(features|sample_dims)=\[([^]]*)\]", _names, text)
 
 

@@ -8,14 +8,20 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dask_em.cli.cluster import WAIT, check_reachable, connected, resources_of
+from dask_em.cli.kinds import asked_for, written
 from dask_em.cli.model_options import (
     COVARIANCE,
-    MISSING,
+    GAPS,
     ON_BAD_CHUNK,
+    SOLVER,
     BadChunk,
     Components,
     Covariance,
-    MissingPolicy,
+    GapPolicy,
+    Kind,
+    LatentDims,
+    SolverName,
+    Which,
 )
 from dask_em.cli.options import (
     JSON,
@@ -38,12 +44,21 @@ if TYPE_CHECKING:
 
 __all__ = ["plan"]
 
+#: options that a fit has as well
+CHOICES = (
+    "model", "components", "latent_dims", "covariance", "solver", "missing", "on_bad_chunk",
+)  # fmt: skip
+
 
 def plan(
+    context: typer.Context,
     data: Data,
-    components: Components,
+    model: Which = Kind.gmm,
+    components: Components = None,
+    latent_dims: LatentDims = None,
     covariance: Annotated[Covariance, typer.Option(help=COVARIANCE)] = Covariance.full,
-    missing: Annotated[MissingPolicy, typer.Option(help=MISSING)] = MissingPolicy.error,
+    solver: Annotated[SolverName, typer.Option(help=SOLVER)] = SolverName.auto,
+    missing: Annotated[GapPolicy, typer.Option(help=GAPS)] = GapPolicy.error,
     on_bad_chunk: Annotated[BadChunk, typer.Option(help=ON_BAD_CHUNK)] = BadChunk.stop,
     weights: Weights = None,
     probe: Annotated[
@@ -63,28 +78,31 @@ def plan(
 
     The time is measured on the cluster that the options name, in about a second.
     """
+    estimator = asked_for(
+        context,
+        model,
+        components=components,
+        latent_dims=latent_dims,
+        covariance=covariance,
+        solver=solver,
+        missing=missing,
+        on_bad_chunk=on_bad_chunk,
+    )
     cluster = Cluster.parse(scheduler, workers, memory, threads)
     selected = Selected.parse(features, sample_dims, storage_option)
     check_reachable(cluster)
 
     from dask_em.cli.text import print_json, progress_console, result_console
-    from dask_em.estimators.gaussian_mixture import GaussianMixture
     from dask_em.estimators.planning import plan as planned
 
     source = selected.open(data, weights)
-    model = GaussianMixture(
-        components,
-        covariance_type=covariance.value,
-        missing=missing.value,
-        on_bad_chunk=on_bad_chunk.value,
-    )
     _check(cluster, source)
     console = progress_console()
     with (
         console.status("measuring") if console.is_terminal else nullcontext(),
         connected(cluster, lambda text: console.print(text, soft_wrap=True), timeout) as client,
     ):
-        promise = planned(source, model, client=client, probe=probe)
+        promise = planned(source, estimator, client=client, probe=probe)
     if as_json:
         print_json({"data": data, **promise.to_dict()})
         return
@@ -93,9 +111,8 @@ def plan(
         results.print(promise)
     else:
         print(promise)
-    chosen = "" if covariance is Covariance.full else f" --covariance {covariance.value}"
-    chosen += selected.flags() + cluster.flags()
-    print(f"next: dask-em fit {data} -k {components}{chosen} --out model.zarr")
+    chosen = written(context, CHOICES) + selected.flags()
+    print(f"next: dask-em fit {data}{chosen}{cluster.flags()} --out model.zarr")
 
 
 def _check(cluster: Cluster, source: Source) -> None:

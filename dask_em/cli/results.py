@@ -6,14 +6,14 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dask_em.cli.kinds import Estimator
     from dask_em.core.records import Record
     from dask_em.engine.monitor import PassRecord
-    from dask_em.estimators.gaussian_mixture import GaussianMixture
 
 __all__ = ["conclusion", "effort", "passes_document"]
 
 
-def conclusion(model: GaussianMixture) -> str:
+def conclusion(model: Estimator) -> str:
     """How the fit ended and what to do about it, in the words of the command."""
     from dask_em.core.stopping import Outcome
 
@@ -25,7 +25,8 @@ def conclusion(model: GaussianMixture) -> str:
     last = model.history_[-1] if model.history_ else None
     if last is None or last.gain is None:
         return f"not converged after {passes}; raise --max-iter"
-    if last.gap is not None and model.algorithm != "em":
+    by_tol = "em" in (model.algorithm, getattr(model, "solver", None))
+    if last.gap is not None and not by_tol:
         near = f"the optimum is estimated to be {last.gap:.3g} nats per row away"
         return f"not converged after {passes}: {near}; raise --max-iter, or --tol-gap"
     gained = f"the last one gained {last.gain:.3g}, --tol is {model.tol:g}"
@@ -40,7 +41,7 @@ def effort(seconds: float, peak: int | None, memory: int | None) -> str:
     return f"{seconds:.1f} s{used}{f' of {size(memory)}' if peak and memory else ''}"
 
 
-def passes_document(model: GaussianMixture) -> list[dict[str, Any]]:
+def passes_document(model: Estimator) -> list[dict[str, Any]]:
     """The passes of a fit, as JSON has them."""
     return [_pass(record) for record in model.history_]
 

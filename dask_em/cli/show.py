@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
-
-from dask_em.cli.options import JSON
+from dask_em.cli.description import description_of
+from dask_em.cli.options import JSON, SavedModel
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from dask_em.archive import Summary
-    from dask_em.estimators.gaussian_mixture import GaussianMixture
+    from dask_em.cli.kinds import Estimator
 
 __all__ = ["show"]
 
-#: what a table shows at most
-MOST_COMPONENTS, MOST_FEATURES = 20, 8
+#: features that are named at most
+MOST_FEATURES = 8
 
 
 def show(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="Path or URL of a saved model.")],
+    model: SavedModel,
     as_json: JSON = False,
 ) -> None:
-    """Show what a saved model is, how its fit ended, and its components."""
+    """Show what a saved model is, how its fit ended, and its components or axes."""
     from dask_em.archive import inspect
-    from dask_em.cli.results import conclusion
     from dask_em.cli.text import print_json, result_console
     from dask_em.estimators.persistence import load
 
@@ -34,26 +30,19 @@ def show(
     if as_json:
         print_json(_document(model, summary, fitted))
         return
-    names = _names(fitted)
+    described = description_of(fitted)
     for key, value in {
-        "model": f"{summary.facts['estimator']}, {len(fitted.weights_)} components, "
-        f"{fitted.covariance_type} covariance",
-        "features": f"{fitted.n_features_in_}: {_abridged(names)}",
+        "model": f"{summary.facts['estimator']}, {described.words}",
+        "features": f"{fitted.n_features_in_}: {_abridged(described.names)}",
         "selected": _selection(summary),
-        "fit": f"{conclusion(fitted)}; log-likelihood {fitted.lower_bound_:.9f} per row",
+        "fit": described.ending,
         "passes": _effort(fitted),
+        **described.remarks(),
         "written": f"{summary.created:%Y-%m-%d %H:%M} UTC by dask_em {summary.version}",
     }.items():
         if value:
             print(f"{key:<9} {value}")
-    result_console().print(_table(fitted, names))
-
-
-def _names(fitted: GaussianMixture) -> list[str]:
-    names = getattr(fitted, "feature_names_in_", None)
-    if names is None:
-        return [str(index) for index in range(fitted.n_features_in_)]
-    return [str(name) for name in names]
+    result_console().print(described.table())
 
 
 def _abridged(names: list[str]) -> str:
@@ -68,7 +57,7 @@ def _selection(summary: Summary) -> str:
     )
 
 
-def _effort(fitted: GaussianMixture) -> str:
+def _effort(fitted: Estimator) -> str:
     from dask_em.cli.text import count, size
 
     if not fitted.history_:
@@ -78,28 +67,10 @@ def _effort(fitted: GaussianMixture) -> str:
     return f"{count(last.rows)} rows, {size(last.nbytes)}, {seconds:.1f} s in all"
 
 
-def _table(fitted: GaussianMixture, names: list[str]) -> Table:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    shown = names[:MOST_FEATURES]
-    more = len(names) > len(shown)
-    table = Table(box=SIMPLE_HEAD, title="weights and means", title_justify="left", pad_edge=False)
-    for heading in ("", "weight", *shown, *(["..."] if more else [])):
-        table.add_column(heading, justify="right")
-    rows = zip(fitted.weights_, fitted.means_, strict=True)
-    for component, (weight, means) in enumerate(rows):
-        if component == MOST_COMPONENTS:
-            table.add_row("...")
-            break
-        values = (f"{mean:.6g}" for mean in means[:MOST_FEATURES])
-        table.add_row(str(component), f"{weight:.4f}", *values, *(["..."] if more else []))
-    return table
-
-
-def _document(url: str, summary: Summary, fitted: GaussianMixture) -> dict[str, Any]:
+def _document(url: str, summary: Summary, fitted: Estimator) -> dict[str, Any]:
     from dask_em.cli.results import passes_document
 
+    described = description_of(fitted)
     return {
         "model": url,
         "kind": summary.facts["estimator"],
@@ -107,13 +78,11 @@ def _document(url: str, summary: Summary, fitted: GaussianMixture) -> dict[str, 
         "created": summary.created.isoformat(),
         "parameters": summary.facts["params"],
         "selection": summary.facts["selection"],
-        "features": _names(fitted),
+        "features": described.names,
         "outcome": fitted.outcome_.name.lower(),
         "converged": fitted.converged_,
         "iterations": fitted.n_iter_,
-        "log_likelihood_per_row": fitted.lower_bound_,
-        "weights": fitted.weights_,
-        "means": fitted.means_,
-        "covariances": fitted.covariances_,
+        "log_likelihood_per_row": described.log_likelihood,
+        **described.document(),
         "passes": passes_document(fitted),
     }

@@ -11,6 +11,7 @@ import typer
 
 from dask_em.cli.cluster import WAIT, check_reachable, connected, peak_memory
 from dask_em.cli.model_options import (
+    MIXTURE,
     MODEL,
     Algorithm,
     BadChunk,
@@ -78,14 +79,14 @@ def sweep(
         typer.Option(
             metavar="A,B",
             help="Structures of the covariances: full, tied, diag, spherical.",
-            rich_help_panel=MODEL,
+            rich_help_panel=MIXTURE,
         ),
     ] = "full,diag",
     criterion: Annotated[
         Criterion, typer.Option(help="What the best has least of.", rich_help_panel=MODEL)
     ] = Criterion.bic,
     n_init: Annotated[
-        int, typer.Option(min=1, help="Starts of each mixture.", rich_help_panel=MODEL)
+        int, typer.Option(min=1, help="Starts of each mixture.", rich_help_panel=MIXTURE)
     ] = 1,
     tol: Annotated[
         float,

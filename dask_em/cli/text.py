@@ -21,9 +21,9 @@ def count(number: float) -> str:
     return f"{number:.3g} T"
 
 
-def plural(number: int, noun: str) -> str:
-    """How many of something, e.g. ``"1 chunk"`` or ``"1,200 chunks"``."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+def plural(number: int, noun: str, more: str | None = None) -> str:
+    """How many of something, e.g. ``"1 chunk"`` or ``"1,200 chunks"``; or as `more` says."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {more or noun + 's'}"
 
 
 def fixed(number: float | None, width: int, form: str) -> str:
