@@ -122,5 +122,5 @@ def _directions(number: int) -> str:
 
 
 def _most_loaded(axis: Any, names: list[str]) -> str:
-    order = abs(axis).argsort(kind="stable")[::-1][:MOST_LOADED]
+    order = (-abs(axis)).argsort(kind="stable")[:MOST_LOADED]
     return ", ".join(f"{names[index]}:{axis[index]:+.2f}" for index in order)

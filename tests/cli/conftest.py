@@ -61,6 +61,26 @@ def fields(folder: Path) -> str:
 
 
 @pytest.fixture
+def gaps(folder: Path) -> str:
+    """Two latent dimensions in 6 features of 40 x 100 rows, 2 of 10 values missing, 40 rows all."""
+    rng = np.random.default_rng(0)
+    loadings = rng.normal(size=(2, 6)) * [[3.0], [1.5]]
+    values = rng.normal(size=(40, 100, 2)) @ loadings + 0.4 * rng.normal(size=(40, 100, 6)) + 10
+    values[rng.random(values.shape) < 0.2] = np.nan
+    values[:, 0] = np.nan
+    zarr.create_array(folder / "gaps.zarr", data=values, chunks=(1, 100, 6))
+    return "gaps.zarr"
+
+
+@pytest.fixture
+def latent(gaps: str) -> str:
+    """A PPCA of the rows with gaps."""
+    words = ["--model", "ppca", "-q", 2, "--missing", "model", "--seed", 0]
+    run("fit", gaps, *words, "--out", "latent.zarr")
+    return "latent.zarr"
+
+
+@pytest.fixture
 def model(store: str) -> str:
     """A model of the store."""
     run("fit", store, "-k", 3, "--out", "model.zarr", "--seed", 0)

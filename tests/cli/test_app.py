@@ -10,7 +10,7 @@ import pytest
 from dask_em.cli.outcome import in_words_of_the_command
 from tests.cli.conftest import run
 
-COMMANDS = ["inspect", "plan", "fit", "sweep", "predict", "show", "demo"]
+COMMANDS = ["inspect", "plan", "fit", "sweep", "predict", "transform", "fill", "show", "demo"]
 
 
 def test_help_imports_nothing_heavy() -> None:
@@ -55,6 +55,10 @@ def test_version() -> None:
         ["fit", "data.zarr", "-k", 3, "--out", "m", "--memory", "1GB"],
         ["fit", "data.zarr", "-k", 3, "--out", "m", "--scheduler", "tcp://a:1", "--workers", 2],
         ["fit", "data.zarr", "-k", 3, "--out", "m", "--features", "a,,b"],
+        ["fit", "data.zarr", "--out", "m"],
+        ["plan", "data.zarr", "--model", "ppca"],
+        ["transform", "m", "data.zarr", "--out", "one", "--log-density", "one"],
+        ["fill", "m", "data.zarr", "--out", "one", "--missing", "drop"],
         ["inspect", "data.zarr", "--storage-option", "anon"],
         ["predict", "m", "data.zarr", "--out", "one", "--probabilities", "one"],
         ["nothing"],
@@ -75,6 +79,9 @@ def test_wrong_usage(words: list[object], folder: object) -> None:
         ("pass overwrite=True (--overwrite) to", "pass --overwrite to"),
         ("e.g. features=['u', 'v'], and", "e.g. --features u,v, and"),
         ("with sample_dims=[...] which", "with --sample-dims X,Y which"),
+        ('set solver="auto", or missing="drop"', "set --solver auto, or --missing drop"),
+        ("n_components=9 latent dimensions for", "-q 9 latent dimensions for"),
+        ("n_components='bic' is decided by", "-q bic is decided by"),
         ("chunks=(3, 4) stay", "chunks=(3, 4) stay"),
     ],
 )
