@@ -14,6 +14,9 @@ from dask_em.models.ppca_parameters import PPCAParameters
 
 __all__ = ["AvailableMoments", "available_moments"]
 
+#: variance along an axis of a start, beside that of the noise
+LEAST = 0.1
+
 
 @dataclass(frozen=True)
 class AvailableMoments:
@@ -48,7 +51,8 @@ class AvailableMoments:
         # by magnitude: moments of pairs need not be those of any rows, and then some are negative
         left = float(np.abs(values[: len(values) - n_components]).mean())
         noise, _ = floor.apply(left, self.variance)
-        lengths = np.sqrt(np.maximum(values[-n_components:] - noise, 0.0))
+        # EM never leaves loadings of zero
+        lengths = np.sqrt(np.maximum(values[-n_components:] - noise, LEAST * noise))
         return PPCAParameters(self.mean, vectors[:, -n_components:] * lengths, noise, frame)
 
 

@@ -219,6 +219,18 @@ def test_planted_low_rank_is_found(share: float, angle: float) -> None:
     assert len(from_anywhere.objectives) < 40  # hundreds without parameter expansion
 
 
+def test_no_latent_dimension_is_lost_at_the_start() -> None:
+    # rows of which one half or the other is hidden: the covariances of their pairs are those of no
+    # rows, and what they leave is larger than much of what they lead with
+    rng = np.random.default_rng(5)
+    rows = rng.normal(size=(60, 4)) @ rng.normal(size=(4, 16)) + 0.1 * rng.normal(size=(60, 16))
+    rows[:25, :9] = rows[35:, 7:] = np.nan
+    found = [fitted(rows, q) for q in (2, 4, 6, 8)]
+    ranks = [np.linalg.matrix_rank(one.parameters.loadings) for one in found]
+    assert ranks == [2, 4, 6, 8]
+    assert (np.diff([one.objectives[-1] for one in found]) > 1e-3).all()
+
+
 def test_rows_with_nothing_observed_count_and_add_nothing() -> None:
     rows = at_random(50, np.random.default_rng(0))
     model = MissingPPCA(2)
