@@ -71,7 +71,8 @@ class Progress(Monitor):
             self._kernel = record.kernel
         if not self._begun:  # the same in every pass
             notes += [f"{record.dropped:,} rows with NaN left out"] if record.dropped else []
-            notes += [f"{record.empty:,} rows all NaN"] if record.empty else []
+            notes += [f"{record.incomplete:,} rows with gaps"] if record.incomplete else []
+            notes += [f"{record.empty:,} all NaN"] if record.empty else []
         if record.bad_chunks:
             notes.append(f"{plural(record.bad_chunks, 'unreadable chunk')} skipped")
         return "; ".join(notes)

@@ -56,8 +56,8 @@ class PPCADescription(Description):
             rows = last.rows + last.dropped
             return {"gaps": f"{last.dropped:,} of {plural(rows, 'row')} hold NaN and were left out"}
         if last is not None and self.fitted.missing == "model":
-            whole = f"{last.empty:,} of {plural(last.rows, 'row')} are all NaN"
-            return {"gaps": f"rows are used as far as they are observed; {whole}"}
+            some = f"{last.incomplete:,} of {plural(last.rows, 'row')} have gaps"
+            return {"gaps": f"{some}, {last.empty:,} are all NaN; used as far as observed"}
         return {}
 
     def next_steps(self, model: str, data: str) -> list[str]:
@@ -73,6 +73,7 @@ class PPCADescription(Description):
             "noise_variance": fitted.noise_variance_,
             "explained_variance": fitted.explained_variance_,
             "explained_variance_ratio": fitted.explained_variance_ratio_,
+            "incomplete_rows": fitted.history_[-1].incomplete if fitted.history_ else None,
             "empty_rows": fitted.history_[-1].empty if fitted.history_ else None,
         }
 

@@ -69,14 +69,10 @@ class Block:
         """(n,) True where every feature of the row is finite."""
         return np.asarray(np.isfinite(self.values).all(axis=1))
 
-    @property
-    def n_empty(self) -> int:
-        """Rows of which nothing is observed: every feature is NaN."""
-        if not len(self):
-            return 0
-        # one column tells of nearly all rows that they are not
-        maybe = np.flatnonzero(np.isnan(self.values[:, 0]))
-        return int(np.isnan(self.values[maybe]).all(axis=1).sum())
+    def gaps(self) -> tuple[int, int]:
+        """How many rows are not wholly observed, and how many not at all; NaN is a gap."""
+        missing = np.isnan(self.values).sum(axis=1)
+        return int((missing > 0).sum()), int((missing == self.n_features).sum())
 
     @staticmethod
     def concatenate(blocks: Sequence[Block]) -> Block:

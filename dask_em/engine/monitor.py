@@ -33,7 +33,8 @@ class PassRecord(Record):
     cached_bytes: int = 0  # that the workers had kept
     sample_rows: int = 0  # of a sample that the pass brought along
     between_seconds: float = 0.0  # in memory, from the end of the pass to the next
-    empty: int = 0  # rows that entered though nothing of them is observed
+    incomplete: int = 0  # rows that entered though something of them is not observed
+    empty: int = 0  # and those of which nothing is
 
     @property
     def rows_per_second(self) -> float:

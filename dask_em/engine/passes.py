@@ -112,7 +112,7 @@ class Passes(Generic[P, S]):
 
     def _settle(self, tally: Tally) -> None:
         # rows in this process's memory that were all finite once need not be looked at again
-        if self.source.local and not tally.dropped and not tally.empty:
+        if self.source.local and not tally.dropped and not tally.incomplete:
             self.reading = replace(self.reading, missing=None)
 
     def _kernel(self, parameters: P) -> str | None:
@@ -131,6 +131,7 @@ class Passes(Generic[P, S]):
             compute_seconds=tally.compute_seconds,
             rows=tally.rows,
             dropped=tally.dropped,
+            incomplete=tally.incomplete,
             empty=tally.empty,
             nbytes=tally.nbytes,
             cached_bytes=tally.cached_bytes,

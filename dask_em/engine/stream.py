@@ -67,7 +67,8 @@ class Tally(Additive):
 
     rows: int = 0  # rows that entered
     dropped: int = 0  # rows that the policy on missing values left out
-    empty: int = 0  # rows that entered though nothing of them is observed
+    incomplete: int = 0  # rows that entered though something of them is not observed
+    empty: int = 0  # and those of which nothing is
     nbytes: int = 0  # bytes that were read and decoded
     cached_bytes: int = 0  # bytes that were in the cache
     bad_chunks: int = 0  # chunks that were skipped
@@ -190,10 +191,12 @@ def _piece(chunk: Chunk, reading: Reading, begin: float, cached: bool = False) -
     block = whole if reading.missing is None else reading.missing.apply(whole, chunk.name)
     if positions is not None and len(block) < len(whole):
         positions = positions[whole.observed()]
+    incomplete, empty = block.gaps() if reading.with_gaps else (0, 0)
     tally = Tally(
         rows=len(block),
         dropped=len(whole) - len(block),
-        empty=block.n_empty if reading.with_gaps else 0,
+        incomplete=incomplete,
+        empty=empty,
         nbytes=0 if cached else chunk.block.nbytes,
         cached_bytes=chunk.block.nbytes if cached else 0,
         read_seconds=time.perf_counter() - begin,

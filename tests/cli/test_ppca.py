@@ -44,14 +44,15 @@ def test_the_model_is_that_of_the_library(
 
 def test_tells_what_was_found(gaps: str) -> None:
     result = run(*FIT, gaps, "-q", 2, "--missing", "model")
-    assert "40 rows all NaN" in result.stderr
+    incomplete = int(np.isnan(zarr.open_array(gaps)[:]).any(axis=-1).sum())
+    assert f"{incomplete:,} rows with gaps; 40 all NaN" in result.stderr
     assert "log-likelihood/row" in result.stderr
     found, text = dask_em.load("m.zarr"), result.stdout
     assert f"converged after {found.n_iter_} passes; log-likelihood" in text
     shares = found.explained_variance_ratio_
     assert f"{shares.sum():.2%} of the variance of 6 features by 2 axes: {shares[0]:.1%} +" in text
     assert f"variance {found.noise_variance_:.6g} in each of the other 4 directions" in text
-    assert "40 of 4,000 rows are all NaN" in text
+    assert f"{incomplete:,} of 4,000 rows have gaps, 40 are all NaN" in text
     assert f"next: dask-em transform m.zarr {gaps} --out" in text
     assert f"dask-em fill m.zarr {gaps} --out" in text
 
@@ -68,6 +69,7 @@ def test_json(gaps: str) -> None:
     found = json.loads(run(*FIT, gaps, "-q", 2, "--missing", "model", "--json").stdout)
     model = dask_em.load("m.zarr")
     assert (found["converged"], found["latent_dims"], found["empty_rows"]) == (True, 2, 40)
+    assert found["incomplete_rows"] > 40
     assert found["noise_variance"] == model.noise_variance_
     assert found["passes"][-1]["objective"] == found["log_likelihood_per_row"]
     shown = json.loads(run("show", "m.zarr", "--json").stdout)
@@ -79,7 +81,7 @@ def test_json(gaps: str) -> None:
 def test_unfinished_fit_gives_advice(gaps: str) -> None:
     words = ["-q", 2, "--missing", "model", "--max-iter", 2]
     assert "not converged after 2 passes" in run(*FIT, gaps, *words).stdout
-    words = ["-q", 2, "--missing", "drop", "--max-iter", 3, "--solver", "em", "--overwrite"]
+    words = ["-q", 2, "--missing", "drop", "--max-iter", 3, "--algorithm", "em", "--overwrite"]
     assert "raise --max-iter, or --tol;" in run(*FIT, gaps, *words).stdout
 
 

@@ -38,12 +38,14 @@ def test_rows_of_which_nothing_is_observed_are_counted() -> None:
     found = fitted(GAPS)
     assert N_EMPTY >= 18
     assert {record.empty for record in found.history} == {N_EMPTY}
+    incomplete = int(np.isnan(GAPS).any(axis=1).sum())
+    assert {record.incomplete for record in found.history} == {incomplete}
     assert {record.dropped for record in found.history} == {0}
     assert {record.rows for record in found.history} == {900}
     some = fitted(GAPS[~np.isnan(GAPS).all(axis=1)])
     np.testing.assert_allclose(found.parameters.mean, some.parameters.mean, rtol=1e-3)
-    assert Block(GAPS).n_empty == N_EMPTY
-    assert Block(GAPS[:0]).n_empty == 0
+    assert Block(GAPS).gaps() == (incomplete, N_EMPTY)
+    assert Block(GAPS[:0]).gaps() == (0, 0)
 
 
 def test_a_row_of_weight_0_is_not_looked_at() -> None:
