@@ -31,7 +31,7 @@ class Latents:
     There are p patterns of gaps among the b rows, and rows of one pattern follow each other.
     """
 
-    rows: Array  # (b,) where they are among all rows
+    rows: slice | Array  # where they are among all rows: a slice, or (b,) indices
     centred: Array  # (b, d) rows less the mean; 0 in gaps
     patterns: Array  # (p, d) 1.0 where a feature is observed
     starts: Array  # (p,) the first row of each pattern
@@ -41,11 +41,11 @@ class Latents:
 
     def by_row(self, values: Array) -> Array:
         """Values (..., p) of patterns, repeated for their rows (..., b)."""
-        return repeated(values, self.starts, len(self.rows))
+        return repeated(values, self.starts, len(self.centred))
 
     def by_pattern(self, values: Array) -> Array:
         """Sums (..., p) over the rows (..., b) of each pattern."""
-        if len(self.starts) == len(self.rows):
+        if len(self.starts) == len(self.centred):
             return values
         return np.asarray(np.add.reduceat(values, self.starts, axis=-1))
 
@@ -54,15 +54,15 @@ def latents(values: Array, parameters: PPCAParameters) -> Iterator[Latents]:
     """The posterior of rows (n, d) at parameters, slice by slice; NaN is a gap."""
     n, d = values.shape
     q = parameters.q
-    order, first = pattern_order(np.isnan(values))
-    ordered = bool(n == 0 or (np.diff(order) > 0).all())
+    gaps = np.isnan(values)
+    squares = _squared(parameters.framed.loadings) if gaps.any() else None
+    order, first = pattern_order(gaps)
     size = max(256, min(4096, SLICE // max(1, d, q * q)))
     for start in range(0, n, size):
-        rows = order[start : start + size]
+        rows = slice(start, start + size) if order is None else order[start : start + size]
         fresh = first[start : start + size].copy()
         fresh[0] = True
-        part = values[start : start + size] if ordered else values[rows]
-        yield _posterior(part, rows, np.flatnonzero(fresh), parameters)
+        yield _posterior(values[rows], rows, np.flatnonzero(fresh), parameters, squares)
 
 
 def repeated(values: Array, starts: Array, n: int) -> Array:
@@ -80,36 +80,57 @@ def pairs(q: int) -> Array:
     return where
 
 
-def _posterior(values: Array, rows: Array, starts: Array, parameters: PPCAParameters) -> Latents:
+def _posterior(
+    values: Array,
+    rows: slice | Array,
+    starts: Array,
+    parameters: PPCAParameters,
+    squares: Array | None,
+) -> Latents:
     inside, frame = parameters.framed, parameters.place
     W, noise = inside.loadings, inside.noise_variance
-    gaps = np.isnan(values)
+    observed = (~np.isnan(values)).astype(np.float64)
     centred = np.subtract(values, frame.shift, dtype=np.float64)
     centred *= 1 / parameters.unit
     centred -= inside.mean
-    np.copyto(centred, 0.0, where=gaps)
-    patterns = (~gaps[starts]).astype(np.float64)
-    covariances, log_inner = _solved(patterns, inside)
+    _close_gaps(centred)
+    patterns = observed if len(starts) == len(values) else observed[starts]
+    covariances, log_inner = _solved(patterns, inside, squares)
     means = _applied(covariances, W.T @ centred.T, starts)
     covariances *= noise
-    residual = centred - means.T @ W.T
-    np.copyto(residual, 0.0, where=gaps)
+    residual = means.T @ W.T
+    residual -= centred
+    residual *= observed
     # |x - W z|^2 / noise + |z|^2 at the posterior mean z: no difference of large numbers
     distance = _squares(residual) / noise + np.einsum("ij,ij->j", means, means)
-    observed = patterns.sum(axis=1)
-    volume = (observed - inside.q) * math.log(noise) + log_inner
-    volume += observed * (LOG_2PI + 2 * math.log(parameters.unit))
-    log_density = -0.5 * (distance + repeated(volume, starts, len(rows)))
+    n_observed = patterns @ np.ones(inside.d)
+    volume = (n_observed - inside.q) * math.log(noise) + log_inner
+    volume += n_observed * (LOG_2PI + 2 * math.log(parameters.unit))
+    log_density = -0.5 * (distance + repeated(volume, starts, len(values)))
     return Latents(rows, centred, patterns, starts, means, covariances, log_density)
 
 
-def _solved(patterns: Array, inside: PPCAParameters) -> tuple[Array, Array]:
-    """``M^-1`` (q, q, p) and ``log |M|`` (p,) of patterns (p, d)."""
-    W, q = inside.loadings, inside.q
-    squares = packed(W[:, :, None] * W[:, None, :])  # (d, q (q + 1) / 2)
-    inner = (squares.T @ patterns.T)[pairs(q)]
-    inner[np.arange(q), np.arange(q)] += inside.noise_variance
+def _squared(loadings: Array) -> Array:
+    """(d, q (q + 1) / 2) products of every two loadings of a feature."""
+    return packed(loadings[:, :, None] * loadings[:, None, :])
+
+
+def _solved(patterns: Array, inside: PPCAParameters, squares: Array | None) -> tuple[Array, Array]:
+    """``M^-1`` (q, q, p) and ``log |M|`` (p,) of patterns (p, d); no squares: there is no gap."""
+    q = inside.q
+    if squares is None:
+        inner = np.repeat(inside.inner[:, :, None], len(patterns), axis=2)
+    else:
+        inner = (squares.T @ patterns.T)[pairs(q)]
+        inner[np.arange(q), np.arange(q)] += inside.noise_variance
     return inner, inverses(inner)
+
+
+def _close_gaps(rows: Array) -> None:
+    """Put 0 for NaN, and change nothing else; several times faster than by a mask."""
+    below = np.fmin(rows, 0.0)
+    np.fmax(rows, 0.0, out=rows)
+    rows += below
 
 
 def _applied(matrices: Array, vectors: Array, starts: Array) -> Array:

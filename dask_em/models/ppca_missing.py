@@ -167,14 +167,15 @@ def _sums(some: Latents, weights: Array | None) -> tuple[Array, Array, Array, Ar
     q, b = some.means.shape
     u = np.vstack([some.means, np.ones((1, b))])
     weighted = u if weights is None else u * weights
-    i, j = np.triu_indices(q + 1)
     # summed by pattern first: features see rows with the same gaps alike
-    second = some.by_pattern(u[i] * weighted[j])
-    latent = j < q
-    second[latent] += some.covariances[i[latent], j[latent]] * second[-1]
+    by_row = [some.by_pattern(u[k] * weighted[k:]) for k in range(q + 1)]
+    mass = by_row[-1][0]
+    for k in range(q):
+        by_row[k][:-1] += some.covariances[k, k:] * mass
+    second = np.concatenate(by_row)
     squared = some.centred * some.centred
-    squares = squared.sum(axis=0) if weights is None else weights @ squared
-    seen = second @ some.patterns.any(axis=1)
+    squares = np.ones(b) @ squared if weights is None else weights @ squared
+    seen = second @ (some.patterns @ np.ones(some.patterns.shape[1]) > 0)
     return some.patterns.T @ second.T, some.centred.T @ weighted.T, squares, seen
 
 

@@ -9,7 +9,7 @@ from dask_em.core.records import Array
 __all__ = ["inverses", "pattern_order"]
 
 
-def pattern_order(missing: Array) -> tuple[Array, Array]:
+def pattern_order(missing: Array) -> tuple[Array | None, Array]:
     """An order that puts rows with the same gaps together.
 
     Parameters
@@ -18,7 +18,8 @@ def pattern_order(missing: Array) -> tuple[Array, Array]:
 
     Returns
     -------
-    order : array (n,) of int
+    order : array (n,) of int, or None
+        None where rows are as well left where they are: all alike, or few of them.
     first : array (n,) of bool
         Whether the row at a place of this order has other gaps than the one before.
     """
@@ -27,13 +28,15 @@ def pattern_order(missing: Array) -> tuple[Array, Array]:
     words[:, : -(-d // 8)] = np.packbits(missing, axis=1)
     keys = words.view(np.uint64)
     if not keys.any():
-        return np.arange(n), np.arange(n) == 0
+        return None, np.arange(n) == 0
     # rows whose sums agree by chance are told apart below: that costs a little time, no more
     factors = np.random.default_rng(0).integers(1, 2**63, keys.shape[1], dtype=np.uint64)
     order = np.argsort((keys * (factors | np.uint64(1))).sum(axis=1), kind="stable")
     keys = keys[order]
     first = np.ones(n, dtype=bool)
     first[1:] = (keys[1:] != keys[:-1]).any(axis=1)
+    if 2 * np.count_nonzero(first) > n:  # each for itself is cheaper than to move them
+        return None, np.ones(n, dtype=bool)
     return order, first
 
 

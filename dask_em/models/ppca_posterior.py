@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from dask_em.core.records import Array
-from dask_em.models.ppca_gaps import Latents, latents
+from dask_em.models.ppca_gaps import latents
 from dask_em.models.ppca_parameters import PPCAParameters
 
 __all__ = ["RowPosterior", "filled", "log_density", "posterior"]
@@ -21,10 +21,10 @@ class RowPosterior:
     values: Array  # (n, d) rows; NaN is a gap
     parameters: PPCAParameters
 
-    @cached_property
+    @property
     def scores(self) -> Array:
         """(n, q) posterior mean of the latent variables."""
-        return posterior(self.values, self.parameters)[0]
+        return self._means[0]
 
     @cached_property
     def covariances(self) -> Array:
@@ -33,10 +33,10 @@ class RowPosterior:
         _, found = posterior(self.values, self.parameters, covariances=True)
         return np.broadcast_to(np.asarray(found), (len(self.values), q, q))
 
-    @cached_property
+    @property
     def log_density(self) -> Array:
-        """(n,) nats, of what is observed."""
-        return log_density(self.values, self.parameters)
+        """(n,) nats, of what is observed; 0 where nothing is."""
+        return self._means[1]
 
     @property
     def filled(self) -> Array:
@@ -47,6 +47,17 @@ class RowPosterior:
     def deviations(self) -> Array:
         """(n, d) standard deviation of what is put into gaps; 0 for what is observed."""
         return self._filled[1]
+
+    @cached_property
+    def _means(self) -> tuple[Array, Array]:
+        means, density = np.empty((len(self.values), self.parameters.q)), np.empty(len(self.values))
+        with np.errstate(over="ignore", invalid="ignore"):
+            for some in latents(self.values, self.parameters):
+                means[some.rows] = some.means.T
+                density[some.rows] = some.log_density
+        # infinite values, or so large that the squares overflow
+        density[np.isnan(density)] = -np.inf
+        return means, density
 
     @cached_property
     def _filled(self) -> tuple[Array, Array]:
@@ -88,12 +99,7 @@ def posterior(
 
 def log_density(values: Array, parameters: PPCAParameters) -> Array:
     """(n,) log-density of what is observed of rows (n, d), nats; 0 where nothing is."""
-    found = np.empty(len(values))
-    with np.errstate(over="ignore", invalid="ignore"):
-        for some in latents(values, parameters):
-            found[some.rows] = some.log_density
-    found[np.isnan(found)] = -np.inf  # infinite values, or so large that the squares overflow
-    return found
+    return RowPosterior(values, parameters).log_density
 
 
 def filled(values: Array, parameters: PPCAParameters) -> tuple[Array, Array]:
@@ -116,20 +122,15 @@ def filled(values: Array, parameters: PPCAParameters) -> tuple[Array, Array]:
     deviations = np.zeros(values.shape, values.dtype)
     if not np.isnan(values).any():
         return complete, deviations
+    W = parameters.loadings
+    products = (W[:, :, None] * W[:, None, :]).reshape(len(W), -1)
     with np.errstate(over="ignore", invalid="ignore"):
         for some in latents(values, parameters):
             gaps = np.isnan(values[some.rows])
-            guess = some.means.T @ parameters.loadings.T + parameters.mean
+            guess = some.means.T @ W.T + parameters.mean
             complete[some.rows] = np.where(gaps, guess, values[some.rows])
-            spread = some.by_row(_deviations(some, parameters).T).T
+            # of every feature, were it a gap: the root of w'Vw + noise
+            within = some.covariances.reshape(-1, len(some.starts)).T @ products.T
+            spread = some.by_row(np.sqrt(within + parameters.noise_variance).T).T
             deviations[some.rows] = np.where(gaps, spread, 0.0)
     return complete, deviations
-
-
-def _deviations(some: Latents, parameters: PPCAParameters) -> Array:
-    """(p, d) standard deviation of every feature, were it a gap: root of ``w'Vw + noise``."""
-    W = parameters.loadings
-    d, q = W.shape
-    products = (W[:, :, None] * W[:, None, :]).reshape(d, q * q)
-    within = some.covariances.reshape(q * q, len(some.starts)).T @ products.T
-    return np.asarray(np.sqrt(within + parameters.noise_variance))
