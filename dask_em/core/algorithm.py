@@ -77,6 +77,13 @@ class Algorithm(ABC, Generic[P, S]):
         """How much better a candidate is than the iterate, nats per unit of mass."""
         return candidate.objective - iterate.objective
 
+    def eligible(self, found: Sequence[Iterate[P, S]]) -> Sequence[Iterate[P, S]]:
+        """The first of the candidates: those that a fit may go on with.
+
+        Others are evaluated for what they teach.
+        """
+        return found
+
     def learned(
         self,
         memory: Record,

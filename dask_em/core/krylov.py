@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from math import inf
 from typing import Generic
 
 import numpy as np
@@ -59,6 +60,10 @@ class KrylovEM(Algorithm[P, S]):
         assert isinstance(memory, Krylov)
         return replace(memory, span=self._widened(memory.span, found))
 
+    def eligible(self, found: Sequence[Iterate[P, S]]) -> Sequence[Iterate[P, S]]:
+        # directions may be more than the model has, and more likely than its optimum then
+        return found[:1]
+
     def learned(
         self,
         memory: Record,
@@ -73,8 +78,8 @@ class KrylovEM(Algorithm[P, S]):
     def propose(self, iterate: Iterate[P, S], memory: Record) -> Proposal[P]:
         assert isinstance(memory, Krylov)
         statistics = iterate.statistics
-        span = memory.span or self._widened(None, [iterate])
-        step = _Step(self.spectral, span.ritz(), statistics)
+        assert memory.span is not None
+        step = _Step(self.spectral, memory.span.ritz(), statistics)
         candidates = [Candidate("ritz", step.parameters, sure=True)]
         if step.directions.shape[1]:
             probe = self.spectral.probe(step.directions, statistics)
@@ -108,12 +113,13 @@ class _Step(Generic[P, S]):
         """Nats per unit of mass from the best in the span to the optimum.
 
         What the residuals promise, corrected by how much more the last pass gained than they had
-        promised then, and by what is to follow where promises fall slowly.
+        promised then, and by what is to follow where promises fall slowly. Residuals alone tell
+        nothing of directions that no pass has touched, so a first promise is none.
         """
         if not self.directions.shape[1]:
             return 0.0
         if objective is None or not promised:
-            return self.gain / (1 - SLOWEST)
+            return inf
         short = max(1.0, (self.objective - objective) / promised)
         return short * self.gain / (1 - min(SLOWEST, self.gain / promised))
 

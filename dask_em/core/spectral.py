@@ -79,8 +79,10 @@ class Spectral(ABC, Generic[P, S]):
         """
 
     @abstractmethod
-    def beside(self, start: P, sample: Block, rng: Generator) -> tuple[P, ...]:
-        """Probes that the pass at a start multiplies too: what the sample holds for leading.
+    def beginnings(self, start: P, sample: Block, rng: Generator) -> list[P]:
+        """A start, and probes that the pass there multiplies too: what leads in the sample.
+
+        The start may be turned into another form of the same density.
 
         Parameters
         ----------

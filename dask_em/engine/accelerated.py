@@ -127,7 +127,7 @@ class Accelerated(Generic[P, S]):
         """What the pass at a start evaluates, where no sample is climbed."""
         if self._spectral is None:
             return [start]
-        return [start, *self._spectral.beside(start, self._sample.first.sample(), rng)]
+        return self._spectral.beginnings(start, self._sample.first.sample(), rng)
 
     def start(self, made: Callable[[Block], Sequence[P]]) -> P:
         """The best optimum of the sample that some starts, made of its rows, lead to."""

@@ -153,7 +153,8 @@ class Course(Generic[P, S]):
 
     def _begun(self, found: list[Iterate[P, S]], record: PassRecord) -> Progress[P, S]:
         assert self._proposal is not None
-        best = max(found, key=lambda one: (isfinite(one.objective), one.objective))
+        eligible = self._algorithm.eligible(found)
+        best = max(eligible, key=lambda one: (isfinite(one.objective), one.objective))
         told = self._told(record, self._proposal.candidates[0], best, None)
         memory = self._algorithm.begun(self._proposal.memory, found)
         return Progress(best, memory, self._previous, (told,))
@@ -169,7 +170,8 @@ class Course(Generic[P, S]):
         # a candidate may be so bad that its likelihood is not a number
         alone = len(found) == 1 and candidates[0].sure  # and perhaps of fewer components
         gains = [0.0] if alone else [self._algorithm.gained(one, before) for one in found]
-        best = max(range(len(gains)), key=lambda i: (isfinite(gains[i]), gains[i]))
+        eligible = range(len(self._algorithm.eligible(found)))
+        best = max(eligible, key=lambda i: (isfinite(gains[i]), gains[i]))
         slack = ROUNDING * max(1.0, abs(before.objective))
         memory = self._algorithm.learned(proposal.memory, before, found, gains)
         if not candidates[best].sure and not gains[best] > -slack:

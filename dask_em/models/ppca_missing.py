@@ -21,6 +21,9 @@ from dask_em.models.ppca_parameters import PPCAParameters
 
 __all__ = ["MissingPPCA", "MissingPPCAStatistics"]
 
+#: features whose pairs are too many for a start: it is random then
+WIDE = 4000
+
 
 @dataclass(frozen=True)
 class MissingPPCAStatistics(Statistics):
@@ -57,7 +60,7 @@ class MissingPPCA(LatentModel[MissingPPCAStatistics]):
         Latent dimensions q, 1 to d - 1.
     start : {"closed", "random"}
         Whether a fit starts from the spectrum of the moments of available pairs, or from random
-        loadings.
+        loadings, as it does for more than 4,000 features.
     floor : NoiseFloor
         What happens when the latent dimensions explain all of the data.
     expanded : bool
@@ -86,7 +89,7 @@ class MissingPPCA(LatentModel[MissingPPCAStatistics]):
         available = available_moments(sample)
         _check_observed(available.observed)
         frame = Frame.around(available.mean, np.sqrt(available.variances), isotropic=True)
-        if self.start == "random":
+        if self.start == "random" or sample.n_features > WIDE:
             variance, _ = self.floor.apply(available.variance, available.variance)
             return random_start(available.mean, variance, frame, self.n_components, rng)
         return available.leading(self.n_components, self.floor, frame)

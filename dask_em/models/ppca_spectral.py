@@ -87,9 +87,11 @@ class PPCASpectral(Spectral[PPCAParameters, PPCAProducts]):
 
         return ascended(self, expect, start, SAMPLE_GAP, SAMPLE_READINGS)
 
-    def beside(
+    def beginnings(
         self, start: PPCAParameters, sample: Block, rng: Generator
-    ) -> tuple[PPCAParameters, ...]:
+    ) -> list[PPCAParameters]:
+        # images of directions that hardly differ would lose their digits
+        start = start.rotated()
         noise = start.noise_variance
         _, span = self.of_sample(sample, start.mean, noise, start.place, rng)
         leading = span.ritz().vectors(WIDTH * self.n_components)
@@ -97,9 +99,9 @@ class PPCASpectral(Spectral[PPCAParameters, PPCAProducts]):
         left, sizes, _ = np.linalg.svd(leading - mine @ (mine.T @ leading), full_matrices=False)
         kept = left[:, sizes > ASIDE]
         if not kept.shape[1]:
-            return ()
+            return [start]
         loadings = kept * np.sqrt(noise)
-        return (replace(start, loadings=loadings, frame=start.place, repaired=()),)
+        return [start, replace(start, loadings=loadings, frame=start.place, repaired=())]
 
     def _left(self, values: Array, statistics: PPCAProducts) -> float:
         """Variance that the leading values leave, averaged over the dimensions that are left."""

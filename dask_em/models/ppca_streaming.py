@@ -23,10 +23,11 @@ __all__ = ["StreamingPPCA"]
 
 @dataclass(frozen=True)
 class StreamingPPCA(LatentModel[PPCAProducts]):
-    """``x = W z + mean + noise``, Bishop (2006) section 12.2, in memory of d x q numbers.
+    """``x = W z + mean + noise``, Bishop (2006) section 12.2, without a d x d matrix.
 
     EM needs of the scatter its product with the loadings and its trace alone. Accelerated fits
-    multiply blocks of directions besides, see `dask_em.core.krylov`.
+    multiply blocks of directions besides, see `dask_em.core.krylov`: a pass sums 3 d q numbers, and
+    up to 32 d q, in 256 MB at most unless that is too little, are kept where the fit was called.
 
     Parameters
     ----------

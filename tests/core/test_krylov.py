@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
@@ -12,7 +14,10 @@ from dask_em.core.em import Iterate
 from dask_em.core.krylov import KrylovEM
 from dask_em.core.records import Array
 from dask_em.core.span import Span
+from dask_em.models.frame import Frame
 from dask_em.models.ppca import PPCA
+from dask_em.models.ppca_parameters import PPCAParameters
+from dask_em.models.ppca_products import PPCAProducts
 from dask_em.models.ppca_streaming import StreamingPPCA
 
 
@@ -64,8 +69,9 @@ def test_what_is_remembered_is_bounded(most_bytes: int, monkeypatch: pytest.Monk
     start = model.initialize(block, rng)
     algorithm = KrylovEM(model.spectral())
     iterate = Iterate(start, model.expect(block, start))
-    (probe,) = model.spectral().beside(start, block.take(slice(200)), rng)
-    starts = [iterate, Iterate(probe, model.expect(block, probe))]
+    beginnings = model.spectral().beginnings(start, block.take(slice(200)), rng)
+    starts = [Iterate(one, model.expect(block, one)) for one in beginnings]
+    assert len(starts) == 2
     memory, widths, objectives = algorithm.begun(algorithm.begin(), starts), [], []
     for _ in range(40):
         proposal = algorithm.propose(iterate, memory)
@@ -80,3 +86,75 @@ def test_what_is_remembered_is_bounded(most_bytes: int, monkeypatch: pytest.Monk
     closed = PPCA(q).initialize(block, rng)
     best = PPCA(q).expect(block, closed).log_likelihood / len(rows)
     assert_allclose(objectives[-1], best, rtol=0, atol=1e-9)
+
+
+class Known:
+    """The engine's part, on rows whose covariance is diagonal and whose optimum is known."""
+
+    def __init__(self, values: Array, q: int, start: Array | None = None) -> None:
+        self.values, self.d = np.sort(values)[::-1], len(values)
+        self.spectral = StreamingPPCA(q).spectral()
+        self.frame = Frame(np.zeros(self.d), np.ones(self.d))
+        noise, leading = float(self.values[q:].mean()), np.eye(self.d)[:, :q]
+        nothing = PPCAParameters(np.zeros(self.d), np.zeros((self.d, q)), noise, self.frame)
+        top = self.spectral.optimum(self.values[:q], leading, self.expect(nothing))
+        self.best = self.expect(top).log_likelihood
+        rng = np.random.default_rng(0)
+        start = rng.normal(size=(self.d, q)) if start is None else start
+        beside = np.linalg.qr(rng.normal(size=(self.d, 2 * q)))[0] * np.sqrt(noise)
+        self.starts = [
+            PPCAParameters(np.zeros(self.d), one, noise, self.frame) for one in (start, beside)
+        ]
+
+    def expect(self, at: PPCAParameters) -> PPCAProducts:
+        loadings = at.framed.loadings
+        products = self.values[:, None] * loadings
+        return PPCAProducts._made(1.0, np.zeros(self.d), float(self.values.sum()), products, at)
+
+    def gaps(self, n_passes: int) -> Iterator[tuple[float, float]]:
+        """What is said of the distance to the optimum after each pass, and what it is."""
+        algorithm = KrylovEM(self.spectral)
+        found = [Iterate(one, self.expect(one)) for one in self.starts]
+        iterate, memory = found[0], algorithm.begun(algorithm.begin(), found)
+        for _ in range(n_passes):
+            proposal = algorithm.propose(iterate, memory)
+            assert proposal.gap is not None
+            assert proposal.conclusion is not None
+            yield proposal.gap, self.best - self.expect(proposal.conclusion).log_likelihood
+            tried = [one.parameters for one in proposal.candidates]
+            found = [Iterate(one, self.expect(one)) for one in tried]
+            memory = algorithm.learned(proposal.memory, iterate, found, [0.0] * len(found))
+            iterate = found[0]
+
+
+PLACES = np.arange(1, 601.0)
+SPECTRA = {
+    "1 / k": (1 / PLACES, 5),
+    "slowly falling": (PLACES**-0.1, 3),
+    "more alike than are wanted": (np.r_[np.full(12, 10.0), np.linspace(1, 0.9, 588)], 5),
+    "one above many": (np.r_[1.2, 1 + 0.1 * PLACES[1:] ** -0.5], 1),
+    "as of noise": ((np.linspace(0, 1, 600) ** 0.5 * 2 + 0.01) ** 2, 5),
+}
+
+
+@pytest.mark.parametrize("name", SPECTRA)
+def test_the_gap_is_neither_much_too_small_nor_much_too_large(name: str) -> None:
+    known = Known(*SPECTRA[name])
+    told = [(said, true) for said, true in known.gaps(30) if true > 1e-9]
+    assert len(told) >= 3
+    assert told[0][0] == np.inf  # residuals alone tell nothing of what no pass has touched
+    ratios = np.array([said / true for said, true in told[2:]])
+    assert ratios.min() > 0.5
+    assert ratios.max() < 2.5
+
+
+def test_a_first_promise_does_not_end_a_fit() -> None:
+    # hardly more than eigenvectors, but not of the leading ones: residuals are small
+    start = np.zeros((600, 5))
+    start[100:105] = np.eye(5)
+    start += 1e-7 * np.random.default_rng(0).normal(size=start.shape)
+    known = Known(1 / PLACES, 5, start)
+    known.starts = known.starts[:1]
+    gap, true = next(known.gaps(1))
+    assert true > 10
+    assert gap == np.inf
