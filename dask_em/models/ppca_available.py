@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from dask_em.core.block import Block
 from dask_em.core.records import Array
 from dask_em.models.frame import Frame
+from dask_em.models.ppca_gaps import SLICE, close_gaps
 from dask_em.models.ppca_noise import NoiseFloor
 from dask_em.models.ppca_parameters import PPCAParameters
 
@@ -22,32 +24,25 @@ LEAST = 0.1
 class AvailableMoments:
     """Means, variances and covariances, each over the rows that have what it needs."""
 
-    centred: Array  # (n, d) rows less the mean, times the root of their weight; 0 in gaps
-    roots: Array  # (n, d) root of the weight where a feature is observed, 0 in gaps
     mean: Array  # (d,)
     observed: Array  # (d,) mass of the rows that observe a feature
+    squares: Array  # (d,) sum of squares about the mean
+    pairs: Pairs | None = None
 
     @property
     def variances(self) -> Array:
         """(d,) variance of each feature."""
-        return np.asarray((self.centred**2).sum(axis=0) / self.observed)
+        return self.squares / self.observed
 
     @property
     def variance(self) -> float:
         """Variance of what is observed, over all features."""
-        return float((self.centred**2).sum() / self.observed.sum())
-
-    def covariance(self) -> Array:
-        """(d, d) covariances of pairs, which need not be positive definite.
-
-        Without gaps they are those of the rows.
-        """
-        together = self.roots.T @ self.roots
-        return np.asarray((self.centred.T @ self.centred) / np.where(together > 0, together, 1.0))
+        return float(self.squares.sum() / self.observed.sum())
 
     def leading(self, n_components: int, floor: NoiseFloor, frame: Frame) -> PPCAParameters:
         """The optimum of Tipping and Bishop (1999) as if the covariance were that of rows."""
-        values, vectors = np.linalg.eigh(self.covariance())
+        assert self.pairs is not None
+        values, vectors = np.linalg.eigh(self.pairs.covariance)
         # by magnitude: moments of pairs need not be those of any rows, and then some are negative
         left = float(np.abs(values[: len(values) - n_components]).mean())
         noise, _ = floor.apply(left, self.variance)
@@ -56,16 +51,52 @@ class AvailableMoments:
         return PPCAParameters(self.mean, vectors[:, -n_components:] * lengths, noise, frame)
 
 
-def available_moments(sample: Block) -> AvailableMoments:
-    """The moments of a sample; NaN is a gap."""
-    present = ~np.isnan(sample.values)
-    weights = np.ones(len(sample)) if sample.weights is None else sample.weights
-    shares = present * weights[:, None]
-    observed = shares.sum(axis=0)
-    safe = np.where(observed > 0, observed, 1.0)
-    values = np.where(present, sample.values, 0.0).astype(np.float64)
-    mean = (shares * values).sum(axis=0) / safe
+@dataclass(frozen=True)
+class Pairs:
+    """Of every two features."""
+
+    products: Array  # (d, d) sum of their products about the mean, over rows that observe both
+    together: Array  # (d, d) mass of these rows
+
+    @property
+    def covariance(self) -> Array:
+        """(d, d), which need not be positive definite. Without gaps it is that of the rows."""
+        return self.products / np.where(self.together > 0, self.together, 1.0)
+
+
+def available_moments(sample: Block, pairs: bool = True) -> AvailableMoments:
+    """The moments of a sample, of pairs too where these are wanted; NaN is a gap."""
+    d = sample.n_features
+    observed, sums, left, squares = (np.zeros(d) for _ in range(4))
+    for rows, roots in _parts(sample, np.zeros(d)):
+        observed += np.einsum("ij,ij->j", roots, roots)
+        sums += np.einsum("ij,ij->j", roots, rows)
+    mean = sums / np.where(observed > 0, observed, 1.0)
+    found = Pairs(np.zeros((d, d)), np.zeros((d, d))) if pairs else None
+    for rows, roots in _parts(sample, mean):
+        left += np.einsum("ij,ij->j", roots, rows)
+        squares += np.einsum("ij,ij->j", rows, rows)
+        if found is not None:
+            found.products[:] += rows.T @ rows
+            found.together[:] += roots.T @ roots
     # once more, for what rounding left of large values
-    mean += (shares * (values - mean)).sum(axis=0) / safe
-    roots = np.sqrt(shares)
-    return AvailableMoments(roots * (values - mean), roots, mean, observed)
+    mean += left / np.where(observed > 0, observed, 1.0)
+    return AvailableMoments(mean, observed, squares, found)
+
+
+def _parts(sample: Block, mean: Array) -> Iterator[tuple[Array, Array]]:
+    """Some rows (b, d) less a mean at a time, and the roots (b, d) of their weights.
+
+    Rows are multiplied by the roots; both are 0 in gaps.
+    """
+    size = max(256, SLICE // sample.n_features)
+    for start in range(0, len(sample), size):
+        part = sample.take(slice(start, start + size))
+        roots = (~np.isnan(part.values)).astype(np.float64)
+        rows = np.subtract(part.values, mean, dtype=np.float64)
+        close_gaps(rows)
+        if part.weights is not None:
+            root = np.sqrt(part.weights)[:, None]
+            rows *= root
+            roots *= root
+        yield rows, roots

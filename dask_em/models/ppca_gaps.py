@@ -17,7 +17,7 @@ from dask_em.models.matrices import packed
 from dask_em.models.ppca_parameters import PPCAParameters
 from dask_em.models.ppca_patterns import inverses, pattern_order
 
-__all__ = ["Latents", "latents", "pairs"]
+__all__ = ["SLICE", "Latents", "close_gaps", "latents", "pairs"]
 
 LOG_2PI = math.log(2 * math.pi)
 #: numbers that a slice of rows may fill one of its arrays with, unless that is below 256 rows
@@ -93,7 +93,7 @@ def _posterior(
     centred = np.subtract(values, frame.shift, dtype=np.float64)
     centred *= 1 / parameters.unit
     centred -= inside.mean
-    _close_gaps(centred)
+    close_gaps(centred)
     patterns = observed if len(starts) == len(values) else observed[starts]
     covariances, log_inner = _solved(patterns, inside, squares)
     means = _applied(covariances, W.T @ centred.T, starts)
@@ -126,7 +126,7 @@ def _solved(patterns: Array, inside: PPCAParameters, squares: Array | None) -> t
     return inner, inverses(inner)
 
 
-def _close_gaps(rows: Array) -> None:
+def close_gaps(rows: Array) -> None:
     """Put 0 for NaN, and change nothing else; several times faster than by a mask."""
     below = np.fmin(rows, 0.0)
     np.fmax(rows, 0.0, out=rows)

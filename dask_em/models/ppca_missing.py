@@ -86,10 +86,11 @@ class MissingPPCA(LatentModel[MissingPPCAStatistics]):
 
     def initialize(self, sample: Block, rng: Generator) -> PPCAParameters:
         check_latent(self.n_components, sample.n_features)
-        available = available_moments(sample)
+        spectral = self.start == "closed" and sample.n_features <= WIDE
+        available = available_moments(sample, spectral)
         _check_observed(available.observed)
         frame = Frame.around(available.mean, np.sqrt(available.variances), isotropic=True)
-        if self.start == "random" or sample.n_features > WIDE:
+        if not spectral:
             variance, _ = self.floor.apply(available.variance, available.variance)
             return random_start(available.mean, variance, frame, self.n_components, rng)
         return available.leading(self.n_components, self.floor, frame)
