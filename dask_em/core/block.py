@@ -71,8 +71,12 @@ class Block:
 
     def gaps(self) -> tuple[int, int]:
         """How many rows are not wholly observed, and how many not at all; NaN is a gap."""
-        missing = np.isnan(self.values).sum(axis=1)
-        return int((missing > 0).sum()), int((missing == self.n_features).sum())
+        with np.errstate(over="ignore", invalid="ignore"):
+            sums = self.values @ np.ones(self.n_features, self.values.dtype)  # NaN if one is
+        # one column tells of nearly all rows that they are not empty
+        maybe = np.flatnonzero(np.isnan(self.values[:, :1]).any(axis=1))
+        empty = np.isnan(self.values[maybe]).all(axis=1)
+        return int(np.isnan(sums).sum()), int(empty.sum())
 
     @staticmethod
     def concatenate(blocks: Sequence[Block]) -> Block:
