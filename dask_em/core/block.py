@@ -172,9 +172,10 @@ def check_weights(weights: Any, n_rows: int | None = None) -> Array:
 
 
 def _all_finite(values: Array) -> bool:
-    # a sum is one cheap pass; it may overflow on finite data, so only then look at each value
+    # a product is one cheap pass; it may overflow on finite data, so only then look at each value
+    flat = values.ravel(order="K")  # a view of what lies in one piece
     with np.errstate(over="ignore", invalid="ignore"):
-        return bool(np.isfinite(values.sum())) or bool(np.isfinite(values).all())
+        return bool(np.isfinite(flat @ flat)) or bool(np.isfinite(values).all())
 
 
 def _some(flags: Array, limit: int = 5) -> str:

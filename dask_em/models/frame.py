@@ -44,6 +44,16 @@ class Frame(Record):
         return cls(np.where(near, shift, mean), scale)
 
     @classmethod
+    def plain(cls, d: int) -> Self:
+        """The frame that leaves rows as they are."""
+        return cls(np.zeros(d), np.ones(d))
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether rows are left as they are."""
+        return not self.shift.any() and bool((self.scale == 1).all())
+
+    @classmethod
     def of_rows(cls, values: Array, weights: Array | None, isotropic: bool = False) -> Self:
         """The frame of rows (n, d) with weights (n,), at least one of which is positive."""
         return cls.around(*mean_and_spread(values, weights), isotropic)

@@ -23,7 +23,9 @@ __all__ = ["PPCA"]
 
 #: relative error of a noise variance, for one row, that float64 rows should not exceed
 LOST_OF_DOUBLES = 1e-9
-#: and how much smaller it must become for rows to be read again
+#: and where it is no more than this, they are left where they are
+LOST_BY_STAYING = 1e-11
+#: how much smaller it must become for rows to be read again
 WORTH_A_PASS = 10
 
 
@@ -56,7 +58,11 @@ class PPCA(LatentModel[PPCAStatistics]):
         if self.start == "random":
             return random_start(mean, variance, frame, self.n_components, rng)
         nothing_known = PPCAParameters.spherical(mean, variance, frame)
-        return closed_form(self.expect(sample, nothing_known), self.n_components, self.floor)
+        found = closed_form(self.expect(sample, nothing_known), self.n_components, self.floor)
+        # where that costs no digits, rows are squared as they are: they need not be copied
+        plain = replace(found, frame=Frame.plain(sample.n_features))
+        lost = float(np.finfo(np.float64).eps) * plain.condition
+        return plain if sample.values.dtype == np.float64 and lost <= LOST_BY_STAYING else found
 
     def expect(self, block: Block, parameters: PPCAParameters) -> PPCAStatistics:
         return PPCAStatistics.of(block, parameters)

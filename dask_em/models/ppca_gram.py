@@ -90,5 +90,4 @@ def _moments(block: Block, parameters: PPCAParameters) -> tuple[Array, Array]:
     for rows, roots in tiles(block, parameters, tile_dtype(block.values.dtype, parameters)):
         first += roots @ rows
         add_scatter(rows, scatter)
-    upper = np.triu(scatter)
-    return first, upper + np.triu(upper, 1).T
+    return first, scatter

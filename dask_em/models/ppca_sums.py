@@ -19,11 +19,15 @@ LOG_2PI = math.log(2 * math.pi)
 #: relative error of a noise variance, for one row, above which float32 rows are squared in float64
 LOST_DIGITS = 1e-3
 
+#: rows of a tile that is no copy
+PLAIN_ROWS = 8192
+
 
 def tile_dtype(dtype: np.dtype[Any], parameters: PPCAParameters) -> np.dtype[Any]:
     """Float32 rows are squared in float32 unless that costs the noise too many digits."""
     single = np.dtype(np.float32)
     enough = float(np.finfo(single).eps) * parameters.condition <= LOST_DIGITS
+    enough &= not parameters.place.is_plain  # which only rows of float64 were found to bear
     return single if dtype == single and enough else np.dtype(np.float64)
 
 
@@ -35,11 +39,16 @@ def tiles(
     Yields
     ------
     rows : array (b, d)
-        Times the root of their weight; overwritten by the next.
+        Times the root of their weight; overwritten by the next, and not to be written to.
     roots : array (b,)
         Root of the weight of each row.
     """
     d = block.n_features
+    if parameters.place.is_plain and block.weights is None and block.values.dtype == dtype:
+        for start in range(0, len(block), PLAIN_ROWS):
+            whole = block.values[start : start + PLAIN_ROWS]
+            yield whole, np.ones(len(whole), dtype)
+        return
     shift, shrink = _exact(parameters.place.shift, dtype), dtype.type(1 / parameters.unit)
     tile_rows = max(256, min(8192, 2**18 // d))
     tile = np.empty((min(tile_rows, len(block)), d), dtype)

@@ -284,3 +284,24 @@ def test_drawn_rows_have_the_covariance() -> None:
     rows, which = PPCA(2).sample(200_000, TRUTH, np.random.default_rng(0))
     assert_allclose(np.cov(rows.T), TRUTH.covariance, atol=0.02)
     assert not which.any()
+
+
+def test_rows_that_lose_nothing_are_squared_where_they_lie() -> None:
+    rng = np.random.default_rng(3)
+    near = rng.normal(size=(400, 5)) * [3, 2, 1, 1, 1] + 2
+    model = PPCA(2)
+    start = model.initialize(Block(near), rng)
+    assert start.place.is_plain
+    far = model.initialize(Block(near + 1e5), rng)
+    single = model.initialize(Block(near.astype(np.float32)), rng)
+    assert not far.place.is_plain
+    assert not single.place.is_plain
+    plain, moved_there = model.expect(Block(near), start), model.expect(Block(near), far)
+    copied = replace(start, frame=single.place)
+    assert_allclose(
+        plain.log_likelihood, model.expect(Block(near), copied).log_likelihood, rtol=1e-13
+    )
+    assert moved_there.log_likelihood < plain.log_likelihood
+    # float32 rows are not squared there as they are
+    lost = model.expect(Block(near.astype(np.float32)), start).log_likelihood
+    assert lost == pytest.approx(plain.log_likelihood, rel=1e-7)
