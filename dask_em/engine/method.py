@@ -10,9 +10,15 @@ from dask_em.core.spectral import Spectral, SupportsSpectral
 from dask_em.engine.source import Source
 from dask_em.errors import InputError
 
-__all__ = ["ALGORITHMS", "geometry_of", "method_of", "spectral_of"]
+__all__ = ["ALGORITHMS", "check_algorithm", "geometry_of", "method_of", "spectral_of"]
 
 ALGORITHMS = ("auto", "em", "accelerated")
+
+
+def check_algorithm(algorithm: str) -> None:
+    """Refuse an algorithm that nobody knows."""
+    if algorithm not in ALGORITHMS:
+        raise InputError(f"algorithm={algorithm!r}; it must be one of {ALGORITHMS}")
 
 
 def method_of(algorithm: str, model: Any, source: Source) -> str:
@@ -26,8 +32,7 @@ def method_of(algorithm: str, model: Any, source: Source) -> str:
     InputError
         If the algorithm is unknown.
     """
-    if algorithm not in ALGORITHMS:
-        raise InputError(f"algorithm={algorithm!r}; it must be one of {ALGORITHMS}")
+    check_algorithm(algorithm)
     if algorithm == "em":
         return "em"
     if isinstance(model, SupportsClosedForm):

@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from sklearn.base import clone
+
 from dask_em.core.model import Model
 from dask_em.core.records import Parameters
 from dask_em.engine.cache import Cache
 from dask_em.engine.gaps import missing_of, with_gaps
 from dask_em.engine.look import GLIMPSED, GLIMPSED_ROWS
-from dask_em.engine.method import method_of
+from dask_em.engine.method import check_algorithm, method_of
 from dask_em.engine.plan import Plan
 from dask_em.engine.probe import Measured, Unmeasured, n_workers
 from dask_em.engine.probe import probe as measure
@@ -101,13 +103,15 @@ def plan(
         sample_dims=sample_dims,
         storage_options=storage_options,
     )
-    asked = _Asked.of(model, source.schema)
-    policy = missing_of(missing or asked.missing, asked.model)
+    given = {"missing": missing, "on_bad_chunk": on_bad_chunk, "algorithm": algorithm}
+    given = {name: value for name, value in given.items() if value is not None}
+    asked = _Asked.of(model, source.schema, given)
+    policy = missing_of(asked.missing, asked.model)
     asked = replace(asked, model=with_gaps(asked.model, policy))
-    reading = Reading(source.schema, policy, on_bad_chunk or asked.on_bad_chunk)
+    reading = Reading(source.schema, policy, asked.on_bad_chunk)
     runner = choose_runner(source, client)
     made = Plan.make(source, runner.resources)
-    method = method_of(algorithm or asked.algorithm, asked.model, source)
+    method = method_of(asked.algorithm, asked.model, source)
     kept = parse_cache(cache, made, runner.resources, isinstance(runner, LocalRunner))
     found: Measured | Unmeasured = Unmeasured("no probe was wanted")
     sampling = _sampling(method, asked, reading)
@@ -188,15 +192,19 @@ class _Asked:
     init_sample: int | None = None
 
     @classmethod
-    def of(cls, model: Any, schema: Schema) -> _Asked:
+    def of(cls, model: Any, schema: Schema, given: Mapping[str, Any]) -> _Asked:
+        """What `model` says, with what is `given` in place of its own."""
         if isinstance(model, Model):
-            return cls(model)
+            return cls(model, **given)
         if not isinstance(model, GaussianMixture | PPCA):
             raise InputError(
                 f"model is a {type(model).__name__}; give a dask_em Model, a GaussianMixture or a "
                 "PPCA"
             )
         model._validate_params()
+        check_algorithm(given.get("algorithm", model.algorithm))
+        # which model is fitted may depend on what is given
+        model = clone(model).set_params(**given)
         fitted: Model[Any, Any]
         start, algorithm = None, model.algorithm
         if isinstance(model, PPCA):

@@ -29,8 +29,8 @@ from dask_em.estimators.latent import (
 )
 from dask_em.estimators.rows import Selection, features_kept_on_failure, open_rows
 from dask_em.estimators.verbose import Verbose
-from dask_em.models import ppca
 from dask_em.models.ppca_parameters import PPCAParameters
+from dask_em.models.ppca_streaming import StreamingPPCA
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -342,8 +342,9 @@ class PPCA(  # the mixins come without types
         )
 
     @property
-    def _model(self) -> ppca.PPCA:
-        return ppca.PPCA(self.n_components_)
+    def _model(self) -> StreamingPPCA:
+        # to ask and not to fit: no question needs the scatter of all pairs of features
+        return StreamingPPCA(self.n_components_)
 
     @property
     def _parameters(self) -> PPCAParameters:

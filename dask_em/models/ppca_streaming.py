@@ -12,6 +12,7 @@ from dask_em.core.block import Block
 from dask_em.core.model import Model
 from dask_em.errors import DataError
 from dask_em.models.ppca_closed import check_latent
+from dask_em.models.ppca_missing import MissingPPCA
 from dask_em.models.ppca_model import LatentModel, random_start
 from dask_em.models.ppca_parameters import PPCAParameters
 from dask_em.models.ppca_products import PPCAProducts
@@ -59,6 +60,9 @@ class StreamingPPCA(LatentModel[PPCAProducts]):
         cross = before.solve_inner(statistics.image.T).T
         found = em_step(statistics.mean, cross, statistics.total, before, self.floor)
         return found.outward(statistics.frame)
+
+    def with_gaps(self) -> MissingPPCA:
+        return MissingPPCA(self.n_components, self.start, self.floor)
 
     def statistics_bytes(self, n_features: int) -> int:
         # accelerated passes multiply twice as many directions besides

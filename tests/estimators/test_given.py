@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from dask_em import GaussianMixture, InputError, plan
+from dask_em import PPCA, GaussianMixture, InputError, plan
 from dask_em.estimators.given import mixture_of
 from dask_em.models.covariance import STRUCTURES
 from tests.estimators.common import ROWS, given
@@ -29,3 +29,5 @@ def test_a_plan_refuses_an_algorithm_as_the_fit_does():
     for unknown in ("extrapolated", "newton"):
         with pytest.raises(InputError, match=f"algorithm='{unknown}'"):
             plan(ROWS, GaussianMixture(2), algorithm=unknown, probe=False)
+        with pytest.raises(InputError, match=f"algorithm='{unknown}'"):
+            plan(ROWS, PPCA(2), algorithm=unknown, probe=False)
