@@ -24,7 +24,7 @@ class PassRecord(Record):
     rows: int  # that entered
     dropped: int  # left out by the policy on missing values
     nbytes: int  # read and decoded
-    bad_chunks: int  # skipped
+    bad_chunks: int  # skipped; of a chunk that is read in parts, each part counts
     n_tasks: int
     kernel: str | None  # which arithmetic the E-step used
     repairs: tuple[Repair, ...] = ()  # of the M-step before the pass

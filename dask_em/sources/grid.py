@@ -148,7 +148,7 @@ class Grid:
 def _part(whole: int, most: int) -> int:
     # equal pieces, unless these were of half the length or less
     if whole <= most:
-        return whole
+        return max(1, whole)  # an axis of length 0 has no cells, of whatever length
     even = (part for part in range(most, most // 2, -1) if whole % part == 0)
     return max(1, next(even, most))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
 from math import prod
@@ -25,29 +24,18 @@ from dask_em.sources.columns import (
     Column,
     column_of_array,
     columns_of_group,
-    dimensions,
     feature_names,
     weight_column,
 )
 from dask_em.sources.grid import Grid
 from dask_em.sources.paths import existing_path, is_url
 from dask_em.sources.stored import metadata_of, some_bytes, when_written
+from dask_em.sources.tiling import Tiling
 
 __all__ = ["ZarrSource"]
 
-#: small chunks are read together until they hold about this many bytes of rows
-TARGET_BYTES = 16 * 2**20
 #: a chunk of more bytes of rows than this is refused
 LIMIT_BYTES = 512 * 2**20
-#: arrays of a group in different chunks are read in common multiples up to this many bytes
-JOINED_BYTES = 8 * TARGET_BYTES
-#: rows of more bytes than that, which many chunks hold side by side, are read in parts of these
-PART_BYTES = 4 * TARGET_BYTES
-#: chunks, stored and decoded, that allocators keep for the threads that decode one after the other
-#: (measured 300 MB for chunks of 20 MB, beside two blocks)
-KEPT_CHUNKS = 8
-#: chunks that are decoded so often in a pass are worth a warning
-REPEATED = 2
 #: stored bytes are counted only for stores of at most so many files
 COUNTED_FILES = 1000
 
@@ -115,16 +103,8 @@ class ZarrSource(Source):
         dtype = np.result_type(*(column.dtype for column in columns))
         row_bytes = d * dtype.itemsize + (0 if weighed is None else 8)
         stores = (*columns, weighed) if isinstance(weighed, Column) else columns
-        grid = _grid(stores, row_bytes)
-        _check_size(grid, row_bytes, limit_bytes, columns, where)
-        whole, grid = grid, _cut(grid, row_bytes, columns)
-        stored, grid = grid, grid.coarsen(row_bytes, min(TARGET_BYTES, limit_bytes))
-        straddling = [column for column in stores if _decodings(column, grid) > 1]
-        cut = stored is not whole
-        if cut:
-            _warn_of_parts(whole, grid, row_bytes, columns, where)
-        else:
-            _warn_of_straddling(straddling, columns[0], grid, where)
+        tiling = Tiling.of(columns, stores, row_bytes, limit_bytes, where)
+        grid = tiling.grid
         schema = Schema(
             n_features=d,
             dtype=dtype,
@@ -135,9 +115,9 @@ class ZarrSource(Source):
             describe=f"Zarr {'array' if isinstance(node, zarr.Array) else 'group'} {where}",
             sample_chunks=grid.lengths,
             stored_bytes=_stored_bytes(columns),
-            decoding_bytes=sum(map(_chunk_bytes, straddling)) * (KEPT_CHUNKS if cut else 1),
+            decoding_bytes=tiling.decoding_bytes,
         )
-        return cls(columns, grid, stored, weighed, schema)
+        return cls(columns, grid, tiling.stored, weighed, schema)
 
     def partition(self, chunks: range) -> Partition:
         weights: Any = self._weights
@@ -258,96 +238,6 @@ def _weights(
     shape, weights = first.axes.sample_shape, np.asarray(weights)
     flat = weights.reshape(-1) if weights.shape == shape else weights
     return check_weights(flat, prod(shape)).reshape(shape)
-
-
-def _grid(columns: Sequence[Column], row_bytes: int) -> Grid:
-    first, *others = [column.axes.sample_part(column.array.chunks) for column in columns]
-    grid = Grid(columns[0].axes.sample_shape, tuple(max(1, length) for length in first))
-    for other in others:
-        # a chunk that straddles cells is decoded for each of them
-        joined = grid.joined_with(other)
-        if prod(joined.largest) * row_bytes <= JOINED_BYTES:
-            grid = joined
-    return grid
-
-
-def _decodings(column: Column, grid: Grid) -> float:
-    """How often each stored chunk is decoded in a pass: once for every cell that it touches."""
-    mine = column.axes.sample_part(column.array.chunks)
-    axes = zip(mine, grid.largest, grid.counts, strict=True)
-    return prod(
-        1.0 if count <= 1 or cell % own == 0 else own / cell + bool(own % cell)
-        for own, cell, count in axes
-    )
-
-
-def _chunk_bytes(column: Column) -> int:
-    return int(prod(column.array.chunks) * column.array.dtype.itemsize)
-
-
-def _warn_of_straddling(
-    straddling: Sequence[Column], first: Column, grid: Grid, where: str
-) -> None:
-    often = [column for column in straddling if _decodings(column, grid) >= REPEATED]
-    if often:
-        worst = max(often, key=lambda column: _decodings(column, grid))
-        own, cells = worst.axes.sample_part(worst.array.chunks), grid.largest
-        warnings.warn(
-            f"array {worst.label} of {where} has chunks of {own} rows where {first.label} is read "
-            f"{cells} at a time, so each is decoded about {_decodings(worst, grid):.0f} times a "
-            f"pass; store both in the same chunks, e.g. {_rechunk([worst], cells, where)}",
-            UserWarning,
-            stacklevel=3,
-        )
-
-
-def _cut(grid: Grid, row_bytes: int, columns: Sequence[Column]) -> Grid:
-    """Cells that are read in parts where long chunks hold few of the features each."""
-    size = prod(grid.largest) * row_bytes
-    if size <= JOINED_BYTES or 2 * max(map(_chunk_bytes, columns)) > size:
-        return grid  # parts of a chunk that holds all of them save no memory
-    return grid.shrink(row_bytes, PART_BYTES)
-
-
-def _warn_of_parts(
-    whole: Grid, parts: Grid, row_bytes: int, columns: Sequence[Column], where: str
-) -> None:
-    size, worst = prod(whole.largest) * row_bytes, max(columns, key=_chunk_bytes)
-    often, chunks = _decodings(worst, parts), whole.shrink(row_bytes, TARGET_BYTES).largest
-    warnings.warn(
-        f"chunks of {where} hold {worst.axes.sample_part(worst.array.chunks)} rows and few of "
-        f"their features; all features of these rows take {size / 2**20:,.0f} MiB, so "
-        f"{parts.largest} rows are read at a time, and each chunk is decoded {often:.0f} times "
-        f"a pass; store fewer rows in a chunk, e.g. {_rechunk(columns, chunks, where)}",
-        UserWarning,
-        stacklevel=3,
-    )
-
-
-def _check_size(
-    grid: Grid, row_bytes: int, limit_bytes: int, columns: Sequence[Column], where: str
-) -> None:
-    size = prod(grid.largest) * row_bytes
-    if size <= limit_bytes:
-        return
-    chunks = grid.shrink(row_bytes, min(TARGET_BYTES, limit_bytes)).largest
-    raise SchemaError(
-        f"one chunk of {where} holds {size / 2**20:,.0f} MiB of rows, the limit is "
-        f"{limit_bytes / 2**20:,.0f} MiB; rechunk it first: {_rechunk(columns, chunks, where)}"
-    )
-
-
-def _rechunk(columns: Sequence[Column], chunks: tuple[int, ...], where: str) -> str:
-    first = columns[0]
-    dims = dimensions(first.array)
-    if not first.name or dims is None:
-        stored = first.axes.stored_chunks(chunks)
-        return (
-            f'zarr.from_array("rechunked.zarr", data=zarr.open_array("{where}", '
-            f'path="{first.name}"), chunks={stored})'
-        ).replace(', path=""', "")
-    wanted = dict(zip(first.axes.sample_part(dims), chunks, strict=True))
-    return f'xarray.open_zarr("{where}").drop_encoding().chunk({wanted}).to_zarr("rechunked.zarr")'
 
 
 def _stored_bytes(columns: Sequence[Column]) -> int | None:

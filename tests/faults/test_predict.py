@@ -38,7 +38,7 @@ def expected(model):
 
 @pytest.fixture(autouse=True)
 def _cells_of_four_chunks(monkeypatch):
-    monkeypatch.setattr("dask_em.sources.zarr.TARGET_BYTES", 400 * 3 * 8)
+    monkeypatch.setattr("dask_em.sources.tiling.TARGET_BYTES", 400 * 3 * 8)
 
 
 def test_labels_that_workers_write(client, store, model, tmp_path):

@@ -94,3 +94,4 @@ def test_other_chunks_are_joined_in_common_multiples() -> None:
 def test_cells_are_cut_evenly_where_that_is_near(most: int, length: int) -> None:
     assert Grid((95,), (10,)).shrink(1, most).chunks == (length,)
     assert Grid((95,), (7,)).shrink(1, 4).chunks == (4,)
+    assert Grid((0, 9), (5, 3)).shrink(1, 4).chunks == (1, 3)

@@ -117,8 +117,8 @@ def test_chunks_of_several_arrays_are_read_in_common_multiples(tmp_path: Path) -
 def test_chunks_that_straddle_are_announced_and_planned(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dask_em.sources.zarr.JOINED_BYTES", 1000)
-    monkeypatch.setattr("dask_em.sources.zarr.TARGET_BYTES", 500)
+    monkeypatch.setattr("dask_em.sources.tiling.JOINED_BYTES", 1000)
+    monkeypatch.setattr("dask_em.sources.tiling.TARGET_BYTES", 500)
     group = zarr.create_group(tmp_path / "g.zarr")
     for name, chunk in (("a", 30), ("b", 31)):
         group.create_array(name, data=np.arange(200.0), chunks=(chunk,))
@@ -156,9 +156,9 @@ def test_long_chunks_of_few_features_are_read_in_parts(
     zarr.create_array(tmp_path / "x.zarr", **made)
     options = {"sample_dims": None if dims is None else ["row"]}
     assert ZarrSource.open(tmp_path / "x.zarr", **options).schema.decoding_bytes == 0
-    monkeypatch.setattr("dask_em.sources.zarr.JOINED_BYTES", 40 * 11 * 8 - 1)
-    monkeypatch.setattr("dask_em.sources.zarr.PART_BYTES", 40 * 11 * 8 // 2)
-    monkeypatch.setattr("dask_em.sources.zarr.TARGET_BYTES", 500)
+    monkeypatch.setattr("dask_em.sources.tiling.JOINED_BYTES", 40 * 11 * 8 - 1)
+    monkeypatch.setattr("dask_em.sources.tiling.PART_BYTES", 40 * 11 * 8 // 2)
+    monkeypatch.setattr("dask_em.sources.tiling.TARGET_BYTES", 500)
     with pytest.warns(UserWarning, match=r"hold \(40,\) rows.*\(20,\) rows .* 2 times a pass"):
         source = ZarrSource.open(tmp_path / "x.zarr", **options)
     assert source.schema.n_chunks == 5
@@ -179,10 +179,40 @@ def test_chunks_of_all_features_are_not_read_in_parts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A part would save nothing: the chunk is decoded as a whole."""
-    monkeypatch.setattr("dask_em.sources.zarr.JOINED_BYTES", 1000)
-    monkeypatch.setattr("dask_em.sources.zarr.TARGET_BYTES", 500)
+    monkeypatch.setattr("dask_em.sources.tiling.JOINED_BYTES", 1000)
+    monkeypatch.setattr("dask_em.sources.tiling.TARGET_BYTES", 500)
     zarr.create_array(tmp_path / "x.zarr", data=np.ones((100, 11)), chunks=(40, 11))
     assert ZarrSource.open(tmp_path / "x.zarr").schema.chunk_bytes == 40 * 11 * 8 > 1000
+
+
+def test_arrays_of_one_feature_are_not_read_in_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each would be decoded several times, and all of them beside each other."""
+    monkeypatch.setattr("dask_em.sources.tiling.JOINED_BYTES", 1000)
+    monkeypatch.setattr("dask_em.sources.tiling.PART_BYTES", 500)
+    monkeypatch.setattr("dask_em.sources.tiling.TARGET_BYTES", 500)
+    group, names = zarr.create_group(tmp_path / "g.zarr"), [f"v{i}" for i in range(8)]
+    for name in names:
+        group.create_array(name, data=np.arange(100.0), chunks=(40,))
+    schema = ZarrSource.open(tmp_path / "g.zarr", features=names).schema
+    assert (schema.n_chunks, schema.chunk_bytes, schema.decoding_bytes) == (3, 40 * 8 * 8, 0)
+
+
+def test_columns_are_decoded_one_after_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dask_em.sources.tiling.JOINED_BYTES", 1000)
+    monkeypatch.setattr("dask_em.sources.tiling.PART_BYTES", 500)
+    monkeypatch.setattr("dask_em.sources.tiling.TARGET_BYTES", 500)
+    group = zarr.create_group(tmp_path / "g.zarr")
+    for name, width in (("a", 3), ("b", 2)):
+        group.create_array(
+            name, data=np.ones((100, 12)), chunks=(40, width), dimension_names=["row", name]
+        )
+    with pytest.warns(UserWarning, match="read at a time, and each chunk is decoded"):
+        source = ZarrSource.open(tmp_path / "g.zarr", features=["a", "b"], sample_dims=["row"])
+    assert source.schema.decoding_bytes == 8 * 40 * 3 * 8
 
 
 def test_weights_are_read_in_common_multiples_too(tmp_path: Path) -> None:
