@@ -25,11 +25,10 @@ from dask_em.engine.gaps import missing_of, with_gaps
 from dask_em.engine.limits import one_blas_thread
 from dask_em.engine.loop import iterate
 from dask_em.engine.mending import Mending
-from dask_em.engine.method import geometry_of, method_of
+from dask_em.engine.method import method_of, surrogate_of
 from dask_em.engine.monitor import Monitor, PassRecord
 from dask_em.engine.passes import Passes
 from dask_em.engine.runner import choose_runner
-from dask_em.engine.sample import surrogate_size
 from dask_em.engine.source import Source
 from dask_em.engine.stream import Reading
 from dask_em.engine.trail import Trail
@@ -223,9 +222,8 @@ class _Fit(Generic[P, S]):
         schema, stopping = self.passes.source.schema, to_the_optimum(self.stopping)
         if not stopping.max_iter:
             return self.plain(start, previous, size)
-        if size is None and geometry_of(self.model) is not None:
-            size = surrogate_size(schema, self.model.n_parameters(schema.n_features))
-        first = FirstPass(self.passes, size, self.checkpoint)
+        wanted = surrogate_of(self.model, schema) if size is None else size
+        first = FirstPass(self.passes, wanted, self.checkpoint)
         mending = Mending(self.model, first)
         made = Accelerated(mending, schema, Beginnings(first))
 

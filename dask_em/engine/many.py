@@ -24,11 +24,10 @@ from dask_em.engine.gaps import missing_of, with_gaps
 from dask_em.engine.limits import one_blas_thread
 from dask_em.engine.loop import passed
 from dask_em.engine.mending import Mending
-from dask_em.engine.method import geometry_of, method_of
+from dask_em.engine.method import method_of, surrogate_of
 from dask_em.engine.monitor import Monitor, PassRecord
 from dask_em.engine.passes import Passes
 from dask_em.engine.runner import choose_runner
-from dask_em.engine.sample import surrogate_size
 from dask_em.engine.source import Schema, Source
 from dask_em.engine.stream import Reading
 from dask_em.errors import InputError
@@ -119,9 +118,11 @@ def fit_many(
 
     Raises
     ------
-    DataError, SchemaError, PlanError, ChunkError, ClusterError
+    InputError, DataError, SchemaError, PlanError, ChunkError, ClusterError
         With the value, the limit and the remedy.
     """
+    if not models:
+        raise InputError("there are 0 models to fit; give 1 or more")
     policies = [missing_of(missing, model) for model in models]
     models = [with_gaps(model, policy) for model, policy in zip(models, policies, strict=True)]
     every = _Every(models, source, algorithm, stopping or Stopping())
@@ -166,11 +167,11 @@ class _Every:
     def _sample_size(self) -> int | None:
         """Rows that stand for all of them for the largest of the models."""
         sizes = [
-            surrogate_size(self.schema, model.n_parameters(self.schema.n_features))
+            surrogate_of(model, self.schema)
             for model, method in zip(self.models, self.methods, strict=True)
-            if method == "accelerated" and geometry_of(model) is not None
+            if method == "accelerated"
         ]
-        return max(sizes, default=None)
+        return max((size for size in sizes if size is not None), default=None)
 
     def _member(
         self, model: Model[Any, Any], method: str, first: FirstPass, sample: Beginnings

@@ -7,10 +7,18 @@ from typing import Any
 from dask_em.core.geometry import Geometry, SupportsGeometry
 from dask_em.core.model import SupportsClosedForm
 from dask_em.core.spectral import Spectral, SupportsSpectral
-from dask_em.engine.source import Source
+from dask_em.engine.sample import surrogate_size
+from dask_em.engine.source import Schema, Source
 from dask_em.errors import InputError
 
-__all__ = ["ALGORITHMS", "check_algorithm", "geometry_of", "method_of", "spectral_of"]
+__all__ = [
+    "ALGORITHMS",
+    "check_algorithm",
+    "geometry_of",
+    "method_of",
+    "spectral_of",
+    "surrogate_of",
+]
 
 ALGORITHMS = ("auto", "em", "accelerated")
 
@@ -52,3 +60,10 @@ def geometry_of(model: Any) -> Geometry[Any, Any] | None:
 def spectral_of(model: Any) -> Spectral[Any, Any] | None:
     """What a model adds whose optimum is made of leading eigenvectors."""
     return model.spectral() if isinstance(model, SupportsSpectral) else None
+
+
+def surrogate_of(model: Any, schema: Schema) -> int | None:
+    """Rows that stand for all of them between passes; None where no sample is climbed."""
+    if geometry_of(model) is None:
+        return None
+    return surrogate_size(schema, model.n_parameters(schema.n_features))

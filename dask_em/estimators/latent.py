@@ -10,6 +10,7 @@ import numpy as np
 from dask_em.core.model import Model
 from dask_em.core.stopping import Stopping
 from dask_em.engine.fit import Fitted, fit
+from dask_em.engine.limits import one_blas_thread
 from dask_em.engine.monitor import Monitor
 from dask_em.engine.source import Schema, Source
 from dask_em.errors import DataError, InputError, SchemaError
@@ -137,7 +138,8 @@ def _named(estimator: Any) -> str:
 def keep_latent(estimator: Any, fitted: Fitted[PPCAParameters], dtype: np.dtype) -> None:
     """Set the fitted attributes, arrays in the dtype of the rows."""
     found = fitted.parameters
-    show_latent(estimator, found.rotated() if estimator.rotation else found, dtype)
+    with one_blas_thread():  # several give other bits
+        show_latent(estimator, found.rotated() if estimator.rotation else found, dtype)
     estimator.converged_ = fitted.converged
     estimator.outcome_ = fitted.outcome
     estimator.n_iter_ = len(fitted.objectives)
@@ -146,7 +148,8 @@ def keep_latent(estimator: Any, fitted: Fitted[PPCAParameters], dtype: np.dtype)
 
 def show_latent(estimator: Any, parameters: PPCAParameters, dtype: np.dtype) -> None:
     """Show parameters as attributes."""
-    axes, variances = parameters.principal
+    with one_blas_thread():
+        axes, variances = parameters.principal
     noise = parameters.noise_variance
     total = float(variances.sum()) + (parameters.d - parameters.q) * noise
     estimator.mean_ = parameters.mean.astype(dtype)

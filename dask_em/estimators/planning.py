@@ -13,14 +13,14 @@ from dask_em.core.records import Parameters
 from dask_em.engine.cache import Cache
 from dask_em.engine.gaps import missing_of, with_gaps
 from dask_em.engine.look import GLIMPSED, GLIMPSED_ROWS
-from dask_em.engine.method import check_algorithm, method_of
+from dask_em.engine.method import check_algorithm, method_of, surrogate_of
 from dask_em.engine.plan import Plan
 from dask_em.engine.probe import Measured, Unmeasured, n_workers
 from dask_em.engine.probe import probe as measure
 from dask_em.engine.promise import Promise, expected_passes
 from dask_em.engine.room import parse_cache
 from dask_em.engine.runner import LocalRunner, Runner, choose_runner
-from dask_em.engine.sample import Sampling, largest_size, surrogate_size
+from dask_em.engine.sample import Sampling, largest_size
 from dask_em.engine.source import Schema
 from dask_em.engine.stream import Reading
 from dask_em.errors import InputError
@@ -28,6 +28,8 @@ from dask_em.estimators.gaussian_mixture import GaussianMixture
 from dask_em.estimators.given import mixture_of
 from dask_em.estimators.latent import latent_model
 from dask_em.estimators.ppca import PPCA
+from dask_em.models.ppca_missing import MissingPPCA
+from dask_em.models.ppca_model import LatentModel
 from dask_em.models.seeding import MOST_ROWS
 from dask_em.sources.registry import open_source
 
@@ -45,6 +47,10 @@ SAMPLES = 2
 #: copies in float64 of the rows on which centres are sought: one for each set of coordinates,
 #: and what scikit-learn makes of it (measured: 5)
 STARTS_COPIES = 6
+#: the same where latent dimensions are sought (measured: 2, with gaps 4.2)
+LATENT_COPIES = 5
+#: values for each pair of features that a start with gaps takes (measured: 3.8)
+PAIRS_COPIES = 4
 #: position, hash and weight of a row of the sample, bytes
 BESIDE_A_ROW = 24
 
@@ -116,12 +122,12 @@ def plan(
     found: Measured | Unmeasured = Unmeasured("no probe was wanted")
     sampling = _sampling(method, asked, reading)
     known = asked.model.statistics_bytes(source.schema.n_features) or 0
-    beside = _Beside.of(sampling, source.schema, known, runner, kept)
+    beside = _Beside.of(asked.model, sampling, source.schema, known, runner, kept)
     made.check_also(beside.worker, beside.words, runner.resources, source.schema)
     if probe:
         found = measure(asked.model, source, made, runner, reading, asked.start)
         known = max(known, 0 if isinstance(found, Unmeasured) else found.model_bytes)
-        beside = _Beside.of(sampling, source.schema, known, runner, kept)
+        beside = _Beside.of(asked.model, sampling, source.schema, known, runner, kept)
         made.check_also(beside.worker, beside.words, runner.resources, source.schema)
     promise = _promise(
         source.schema,
@@ -229,6 +235,7 @@ class _Beside:
     @classmethod
     def of(
         cls,
+        model: Model[Any, Any],
         sampling: Sampling,
         schema: Schema,
         values: int,  # of statistics and parameters
@@ -242,7 +249,7 @@ class _Beside:
             max(sums, SURVEYS * sample),
             "the model's sums" if sums > SURVEYS * sample else "the row sample, as it is merged,",
             0 if cache is None else cache.nbytes,
-            SAMPLES * sample + _start_bytes(sampling, schema) + SUMS_OF_A_TASK * values,
+            SAMPLES * sample + _start_bytes(model, sampling, schema) + SUMS_OF_A_TASK * values,
         )
 
 
@@ -251,16 +258,19 @@ def _sampling(method: str, asked: _Asked, reading: Reading) -> Sampling:
     schema, size = reading.schema, asked.init_sample
     if method == "closed":
         return Sampling.of(schema, reading, GLIMPSED * GLIMPSED_ROWS)
-    if method == "accelerated":
-        size = size or surrogate_size(schema, asked.model.n_parameters(schema.n_features))
-        size = max(size, largest_size(schema, schema.n_rows))
+    surrogate = surrogate_of(asked.model, schema) if method == "accelerated" else None
+    if surrogate is not None:
+        size = max(size or surrogate, largest_size(schema, schema.n_rows))
     return Sampling.of(schema, reading, size)
 
 
-def _start_bytes(sampling: Sampling, schema: Schema) -> int:
+def _start_bytes(model: Model[Any, Any], sampling: Sampling, schema: Schema) -> int:
+    whole = min(sampling.size, schema.n_rows or sampling.size)
+    if isinstance(model, LatentModel):
+        pairs = PAIRS_COPIES * schema.n_features if isinstance(model, MissingPPCA) else 0
+        return 8 * schema.n_features * (LATENT_COPIES * whole + pairs)
     rows = min(sampling.size, MOST_ROWS, schema.n_rows or MOST_ROWS)
     # the whole sample in float64, for what is computed in memory, and the centres' rows
-    whole = min(sampling.size, schema.n_rows or sampling.size)
     return 8 * schema.n_features * (whole + STARTS_COPIES * rows)
 
 

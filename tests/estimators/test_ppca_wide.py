@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import tracemalloc
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import zarr
 from scipy.stats import multivariate_normal
+from threadpoolctl import threadpool_info, threadpool_limits
 
 import dask_em
 from dask_em import PPCA, GaussianMixture
@@ -29,6 +33,46 @@ def test_questions_need_no_scatter() -> None:
         tracemalloc.stop()
     assert peak < 8 * D * D / 2
     assert asked[0] == pytest.approx(found.score_samples(ROWS).mean(), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    "options", [{"solver": "em"}, {"missing": "model"}, {}], ids=["em", "gaps", "closed"]
+)
+def test_a_plan_promises_the_memory_of_a_start(tmp_path: Path, options: dict[str, Any]) -> None:
+    array = zarr.create_array(tmp_path / "x", shape=(9000, 300), chunks=(300, 300), dtype="f4")
+    array[:] = np.tile(ROWS[:, :300], (60, 1))
+    model = PPCA(2, random_state=0, max_iter=3, tol=1e-2, **options)
+    promise = dask_em.plan(array, model, probe=False)
+    tracemalloc.start()
+    try:
+        model.fit(array)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < promise.client_bytes + promise.worker_bytes
+    # the sample of a start, 34 MB in float64, and its copies: none is climbed
+    many = zarr.create_array(tmp_path / "y", shape=(10**6, 300), chunks=(300, 300), dtype="f4")
+    assert dask_em.plan(many, model, probe=False).client_bytes < 250e6
+
+
+def test_bits_do_not_depend_on_the_threads_of_blas(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used, svd = [], np.linalg.svd
+
+    def recorded(*given: Any, **options: Any) -> Any:
+        used.extend(one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas")
+        return svd(*given, **options)
+
+    with threadpool_limits(2, user_api="blas"):
+        monkeypatch.setattr(np.linalg, "svd", recorded)
+        for rotation in (True, False):
+            found = PPCA(2, rotation=rotation, random_state=0).fit(ROWS)
+            found.save(tmp_path / f"{rotation}")
+            assert set(used) == {1}
+            used.clear()
+            dask_em.load(tmp_path / f"{rotation}")
+            assert set(used) == {1}
 
 
 def test_a_score_is_that_of_the_density() -> None:
