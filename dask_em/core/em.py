@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import count
 from math import isfinite
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from dask_em.core.block import Block
 from dask_em.core.model import Maximizes, Model
@@ -14,7 +14,7 @@ from dask_em.core.records import Parameters, Record, Statistics
 from dask_em.core.stopping import Outcome, Stopping
 from dask_em.errors import DataError
 
-__all__ = ["Fit", "Iterate", "em", "fit"]
+__all__ = ["Fit", "Iterate", "check_likelihood", "em", "fit"]
 
 P = TypeVar("P", bound=Parameters)
 S = TypeVar("S", bound=Statistics)
@@ -32,6 +32,24 @@ class Iterate(Record, Generic[P, S]):
     def objective(self) -> float:
         """Log-likelihood plus log-prior, nats per unit of mass (per row without weights)."""
         return (self.statistics.log_likelihood + self.log_prior) / self.statistics.mass
+
+
+def check_likelihood(found: Iterate[Any, Any] | Statistics, rows: str = "the rows") -> None:
+    """Refuse sums of rows that floats cannot hold.
+
+    Raises
+    ------
+    DataError
+        If the log-likelihood, or the objective, is no number.
+    """
+    statistics = found.statistics if isinstance(found, Iterate) else found
+    value = found.objective if isinstance(found, Iterate) else found.log_likelihood
+    if not isfinite(value):
+        raise DataError(
+            f"the log-likelihood of {rows} is {statistics.log_likelihood}: values are NaN, "
+            "infinite, or they or their weights too large or too small to be squared; mask or "
+            "rescale them"
+        )
 
 
 @dataclass(frozen=True)
@@ -67,11 +85,7 @@ def fit(model: Model[P, S], block: Block, start: P, stopping: Stopping) -> Fit[P
     iterates = em(model, lambda parameters: model.expect(block, parameters), start)
     while outcome is None:
         iterate = next(iterates)
-        if not isfinite(iterate.objective):
-            raise DataError(
-                f"the log-likelihood is {iterate.statistics.log_likelihood}: values are NaN, "
-                "infinite or too large to be squared; mask or rescale them"
-            )
+        check_likelihood(iterate)
         outcome = stopping.judge(objectives[-1], iterate.objective, len(objectives))
         objectives.append(iterate.objective)
     return Fit(model.maximize(iterate.statistics), iterate, tuple(objectives[1:]), outcome)

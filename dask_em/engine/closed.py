@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from math import inf, isfinite
+from math import inf
 from typing import Any, TypeVar
 
 import numpy as np
 
-from dask_em.core.em import Iterate
+from dask_em.core.em import Iterate, check_likelihood
 from dask_em.core.records import Parameters, Record, Statistics
 from dask_em.engine.course import Progress
 from dask_em.engine.look import glimpse
 from dask_em.engine.mending import Mending
+from dask_em.engine.monitor import PassRecord
 from dask_em.engine.passes import Pass, Passes
 from dask_em.engine.sample import check_squares
 from dask_em.engine.trail import Trail
-from dask_em.errors import DataError, InputError
+from dask_em.errors import DataError, DegenerateError
 
 __all__ = ["glimpsed", "optimum_of_one_pass"]
 
@@ -44,42 +45,56 @@ def glimpsed(passes: Passes[P, S], otherwise: Callable[[], P], rng: Any) -> P:
     check_squares(float(np.abs(rows.values).max()), passes.source.schema)
     try:
         return passes.model.initialize(rows, rng)
-    except InputError:
+    except (DataError, DegenerateError):
         return otherwise()
 
 
 def optimum_of_one_pass(
-    passes: Passes[P, S], mending: Mending[P, S], start: Callable[[], P], trail: Trail[P, S]
+    passes: Passes[P, S],
+    mending: Mending[P, S],
+    start: Callable[[], P],
+    otherwise: Callable[[], P],
+    trail: Trail[P, S],
 ) -> Progress[P, S]:
     """The optimum, and the statistics at it, from one pass over the rows.
 
     There is a second pass where the start was so far from the rows that the sums of the first lack
-    digits.
+    digits; where they have none left, it is made from the start of `otherwise`.
     """
     progress = trail.resumed()
     if progress is None:
-        progress = _passed(passes, mending, start(), (), trail)
+        progress = _passed(passes, mending, start(), (), trail, otherwise)
     elif isinstance(progress.memory, Solved):
         for record in progress.history[:-1]:
             passes.monitor.end(record)
     while not isinstance(progress.memory, Solved):
         passes.monitor.end(progress.history[-1])
-        place: Any = progress.memory
+        place: Any = progress.memory  # the parameters of `nearer`
         progress = _passed(passes, mending, place, progress.history, trail)
     passes.monitor.end(progress.history[-1])
     return progress
 
 
 def _passed(
-    passes: Passes[P, S], mending: Mending[P, S], start: P, history: Any, trail: Trail[P, S]
+    passes: Passes[P, S],
+    mending: Mending[P, S],
+    start: P,
+    history: tuple[PassRecord, ...],
+    trail: Trail[P, S],
+    otherwise: Callable[[], P] | None = None,
 ) -> Progress[P, S]:
     model: Any = mending.model  # a SupportsClosedForm
     made = passes.expect([start], len(history))
-    found: Any = model.closed_form(made.statistics[0])
+    try:
+        found: P = model.closed_form(made.statistics[0])
+    except DegenerateError:
+        if otherwise is None or (nearer := otherwise()).equals(start):
+            raise
+        rejected = replace(made.record, step="rejected")
+        passes.monitor.end(rejected)
+        return _passed(passes, mending, nearer, (*history, rejected), trail)
     iterate = Iterate(found, model.placed(made.statistics[0], found), model.log_prior(found))
-    if not isfinite(iterate.objective):
-        value = iterate.statistics.log_likelihood
-        raise DataError(f"the log-likelihood is {value}; rescale the features")
+    check_likelihood(iterate)
     nearer = None
     if len(history) + 1 < PASSES:
         nearer = model.nearer(made.statistics[0], passes.source.schema.dtype)
@@ -88,7 +103,7 @@ def _passed(
     return trail.passed(Progress(iterate, memory, -inf, (*history, record)))
 
 
-def _told(made: Pass[S], iterate: Iterate[P, S], mending: Mending[P, S], last: bool) -> Any:
+def _told(made: Pass[S], iterate: Iterate[P, S], mending: Mending[P, S], last: bool) -> PassRecord:
     return replace(
         made.record,
         objective=iterate.objective,

@@ -9,12 +9,11 @@ from math import inf, isfinite
 from typing import Generic, TypeVar
 
 from dask_em.core.algorithm import Algorithm, Candidate, Proposal
-from dask_em.core.em import Iterate
+from dask_em.core.em import Iterate, check_likelihood
 from dask_em.core.records import Parameters, Record, Statistics
 from dask_em.core.stopping import Outcome, Stopping
 from dask_em.engine.mending import Mending
 from dask_em.engine.monitor import PassRecord
-from dask_em.errors import DataError
 
 __all__ = ["Course", "Progress"]
 
@@ -132,9 +131,7 @@ class Course(Generic[P, S]):
             if self._progress is None
             else self._advanced(self._progress, self._proposal, found, record)
         )
-        if not isfinite(self._progress.iterate.objective):
-            value = self._progress.iterate.statistics.log_likelihood
-            raise DataError(f"the log-likelihood is {value}; rescale the features")
+        check_likelihood(self._progress.iterate)
 
     def ended(self) -> tuple[Progress[P, S], P]:
         """With the parameters after the last M-step, which nothing moves to the sample's rows.

@@ -8,13 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from dask_em.core.em import check_likelihood
 from dask_em.core.model import Model
 from dask_em.core.records import Parameters
 from dask_em.core.together import Parts, expect_each
 from dask_em.engine.sample import Sampling, Survey, survey
 from dask_em.engine.source import Partition
 from dask_em.engine.stream import Piece, Reading, Tally, fold_leaves
-from dask_em.errors import DataError
 
 __all__ = ["Expectation", "Summed", "expect_leaves"]
 
@@ -59,12 +59,9 @@ def _expect(piece: Piece, expectation: Expectation) -> Summed:
     model, block = expectation.model, piece.block
     statistics = expect_each(model, block, expectation.candidates)
     # candidates that were tried on the way may fail; all fail where the values are to blame
-    found = [one.log_likelihood for one in statistics]
-    if not expectation.may_fail and not any(math.isfinite(one) for one in found):
-        raise DataError(
-            f"the log-likelihood of {piece.name} is {found[0]}: its values are too large to be "
-            "squared, or not finite; rescale the features"
-        )
+    fails = not any(math.isfinite(one.log_likelihood) for one in statistics)
+    if fails and not expectation.may_fail:
+        check_likelihood(statistics[0], piece.name)
     brought = None if expectation.sampling is None else survey(piece, expectation.sampling)
     cost = Tally(compute_seconds=time.perf_counter() - begin)
     return Summed(Parts(tuple(statistics)), piece.tally + cost, brought)

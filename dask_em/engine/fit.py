@@ -247,14 +247,15 @@ class _Fit(Generic[P, S]):
             return self.plain(start, -float("inf"), size)
         first = FirstPass(self.passes, size, self.checkpoint)
 
+        def sampled() -> P:
+            return self._start(first)
+
         def begin() -> P:
-            if start is not None:
-                return start
-            return glimpsed(self.passes, lambda: self._start(first), self.rng)
+            return glimpsed(self.passes, sampled, self.rng) if start is None else start
 
         mending = Mending(self.model, first)
         trail = Trail(0, mending, self.rng, self.watch, self.checkpoint)
-        progress = optimum_of_one_pass(self.passes, mending, begin, trail)
+        progress = optimum_of_one_pass(self.passes, mending, begin, sampled, trail)
         found = progress.iterate
         history = (*first.records, *progress.history)
         return Fitted(found.parameters, found.objective, history, Outcome.CONVERGED)

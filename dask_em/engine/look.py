@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -65,6 +65,7 @@ def glimpse(source: Source, runner: Runner, reading: Reading) -> Block | None:
     # in the middle of equal shares
     places = [(2 * i + 1) * n_chunks // (2 * wanted) for i in range(wanted)]
     items = [[source.partition(range(place, place + 1))] for place in places]
-    looking = Looking(reading, GLIMPSED_ROWS)
+    # chunks are kept leaf by leaf, of which these are parts
+    looking = Looking(replace(reading, cache=None), GLIMPSED_ROWS)
     looked = runner.reduce("em-look", look, items, looking, Monitor())
     return looked.rows if isinstance(looked, Looked) else None

@@ -9,6 +9,7 @@ from dask_em.engine.monitor import Monitor
 from dask_em.engine.predict import write
 from dask_em.engine.query import Query
 from dask_em.engine.stream import Tally
+from dask_em.errors import InputError
 from dask_em.estimators.asking import prediction_of
 from dask_em.estimators.skipped import UNANSWERED, warn_of_skipped
 from dask_em.sources.zarr_output import Planned, create_outputs
@@ -47,6 +48,11 @@ def write_answers(
     """
     source = estimator._opened(X, None, selection)
     wanted = {kind: url for kind, url in places.items() if url is not None}
+    if not wanted:
+        raise InputError(
+            "every URL is None, so all rows would be read and nothing written; give one of "
+            + ", ".join(kind.name for kind in places)
+        )
     prediction = prediction_of(estimator, source, tuple(wanted), missing)
     planned = [
         Planned(

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.random import Generator
 
 from dask_em.core.block import Block
+from dask_em.core.em import check_likelihood
 from dask_em.errors import DataError
 from dask_em.models.frame import Frame, mean_and_spread
 from dask_em.models.ppca_choice import Choice
@@ -58,7 +59,9 @@ class PPCA(LatentModel[PPCAStatistics]):
         if self.start == "random":
             return random_start(mean, variance, frame, self.n_components, rng)
         nothing_known = PPCAParameters.spherical(mean, variance, frame)
-        found = closed_form(self.expect(sample, nothing_known), self.n_components, self.floor)
+        statistics = self.expect(sample, nothing_known)
+        check_likelihood(statistics)
+        found = self.closed_form(statistics)
         # where that costs no digits, rows are squared as they are: they need not be copied
         plain = replace(found, frame=Frame.plain(sample.n_features))
         lost = float(np.finfo(np.float64).eps) * plain.condition

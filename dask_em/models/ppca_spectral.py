@@ -8,6 +8,7 @@ import numpy as np
 from numpy.random import Generator
 
 from dask_em.core.block import Block
+from dask_em.core.em import check_likelihood
 from dask_em.core.krylov import WIDTH, ascended
 from dask_em.core.records import Array
 from dask_em.core.span import Span
@@ -83,7 +84,9 @@ class PPCASpectral(Spectral[PPCAParameters, PPCAProducts]):
         start = _sketch(mean, variance, frame, m, rng)
 
         def expect(parameters: PPCAParameters) -> PPCAProducts:
-            return PPCAProducts.of_each(sample, [parameters])[0]
+            (found,) = PPCAProducts.of_each(sample, [parameters])
+            check_likelihood(found)
+            return found
 
         return ascended(self, expect, start, SAMPLE_GAP, SAMPLE_READINGS)
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import dask.array as da
 import numpy as np
 import pytest
 
@@ -82,6 +83,44 @@ def test_rows_far_from_those_looked_at_cost_a_second_pass(dtype: Any) -> None:
     noise = np.linalg.eigvalsh(covariance)[:5].mean()
     tolerance = 1e-6 if dtype == np.float64 else 1e-2
     assert found.parameters.noise_variance == pytest.approx(noise, rel=tolerance)
+
+
+def test_rows_whose_sums_have_no_digits_left_are_summed_again() -> None:
+    # the rows of the look hardly count, and the others are as far as float32 has no squares
+    rows, weights = 1e-3 * ROWS + 1e4, np.ones(3200)
+    looked = np.arange(3200) // 400 == 4
+    rows[looked], weights[looked] = 1e-3 * ROWS[looked], 1e-20
+    rows = rows.astype(np.float32)
+    lazy = da.from_array(rows, chunks=(400, 8))
+    found = fit(PPCA(3), open_source(lazy, sample_weight=weights))
+    told = [(one.kind, one.step) for one in found.history]
+    assert told == [("first", None), ("em", "rejected"), ("em", "closed")]
+    rest = fit(PPCA(3), MadeSource(rows[~looked], 400))
+    assert found.parameters.noise_variance == pytest.approx(rest.parameters.noise_variance, 1e-3)
+
+
+def test_too_many_dimensions_cost_no_pass() -> None:
+    class NoPass(Monitor):
+        def begin(self, kind: str, iteration: int, n_tasks: int) -> None:
+            raise AssertionError(f"a pass was made: {kind}")
+
+    with pytest.raises(dask_em.InputError, match="8 latent dimensions for 8 features"):
+        fit(PPCA(8), MadeSource(ROWS, 25), monitor=NoPass())
+
+
+def test_a_look_keeps_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    from dask_em.engine import look
+
+    seen = []
+
+    def streamed(leaves: Any, reading: Any) -> Any:
+        seen.append(reading.cache)
+        return stream(leaves, reading)
+
+    stream = look.stream
+    monkeypatch.setattr(look, "stream", streamed)
+    fit(PPCA(3), MadeSource(ROWS, 50), cache=10**6)
+    assert seen == [None] * 2
 
 
 def test_where_a_look_finds_nothing_a_sample_is_drawn() -> None:

@@ -6,6 +6,7 @@ import pytest
 from dask_em import DataError, Gaussian, InputError, Mixture, Outcome, Stopping
 from dask_em.engine import fit as engine
 from dask_em.engine.fit import score
+from dask_em.engine.many import fit_many
 from dask_em.engine.monitor import Monitor
 from dask_em.models.seeding import STARTS, KMeans
 from tests.engine.sources import MadeSource, Script, clusters
@@ -149,3 +150,8 @@ def test_a_score_counts_the_chunks_that_were_skipped():
     assert (found.mass, found.record.bad_chunks) == (3700, 1)
     with pytest.raises(OSError, match="chunk 2 cannot be decoded"):
         score(MIXTURE, source, fitted.parameters)
+
+
+def test_many_are_one_or_more():
+    with pytest.raises(InputError, match="0 models to fit; give 1 or more"):
+        fit_many([], MadeSource(clusters(), 300), [])

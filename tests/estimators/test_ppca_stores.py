@@ -193,6 +193,12 @@ def test_chunks_that_cannot_be_read_have_no_answer(tmp_path: Path) -> None:
     assert_array_equal(np.isnan(filled).any(axis=1), np.isnan(scores).any(axis=1))
 
 
+def test_nothing_to_write_is_not_read() -> None:
+    found = PPCA(2).fit(ROWS)
+    with pytest.raises(dask_em.InputError, match="every URL is None.* score, log_density"):
+        found.write_scores(ROWS, None)
+
+
 def test_lengths_of_chunks_need_not_be_known() -> None:
     rows = da.from_array(ROWS, (800, 6))
     rows = rows[rows[:, 0] > -1e9]
