@@ -21,7 +21,7 @@ class Outcome(Enum):
     CONVERGED = "converged"
     ITERATION_LIMIT = (
         "the iteration limit was reached before the gain fell below the tolerance; raise max_iter, "
-        "raise tol, or continue from here with warm_start=True"
+        "raise tol, or go on from here (warm_start=True, or the same checkpoint)"
     )
     STALLED = (
         "passes gain next to nothing, but how far the optimum is cannot be told: the sample says "

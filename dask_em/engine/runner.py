@@ -227,7 +227,8 @@ class ClusterRunner(Runner):
         if self.client.status != "running":
             raise ClusterError(
                 f"the scheduler was lost under the fit ({error}); start it again and fit again, "
-                "or continue from a saved model with warm_start=True"
+                "or go on from what is kept (a saved model with warm_start=True, or the same "
+                "checkpoint)"
             ) from error
         if last:
             raise ClusterError(

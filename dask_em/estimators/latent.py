@@ -15,10 +15,10 @@ from dask_em.engine.monitor import Monitor
 from dask_em.engine.source import Schema, Source
 from dask_em.errors import DataError, InputError, SchemaError
 from dask_em.estimators.chance import generator_of
-from dask_em.estimators.fitting import warn
 from dask_em.models.ppca import PPCA
 from dask_em.models.ppca_choice import Choice, ExplainedVariance, LeastBIC, MostWithNoise
 from dask_em.models.ppca_closed import check_latent
+from dask_em.models.ppca_noise import NoiseFloor
 from dask_em.models.ppca_parameters import PPCAParameters
 from dask_em.models.ppca_streaming import StreamingPPCA
 
@@ -33,8 +33,9 @@ __all__ = [
     "keep_latent",
     "latent_model",
     "latent_parameters",
+    "not_converged",
     "show_latent",
-    "warn_of_latent",
+    "warn_of_floor",
 ]
 
 SOLVERS = ("auto", "gram", "em")
@@ -96,6 +97,11 @@ def _solver_of(estimator: Any, d: int) -> str:
                 'solver="auto", or missing="drop" to leave such rows out'
             )
         return "gaps"
+    if estimator.solver == "gram" and estimator.algorithm == "em":
+        raise InputError(
+            'solver="gram" takes the optimum in closed form, but algorithm="em" iterates; leave '
+            "one of the two out"
+        )
     if "em" in (estimator.solver, estimator.algorithm):
         return "em"
     # other numbers of dimensions are decided by the whole spectrum
@@ -179,18 +185,22 @@ def latent_parameters(estimator: Any) -> PPCAParameters:
     )
 
 
-def warn_of_latent(estimator: Any, fitted: Fitted[PPCAParameters]) -> None:
-    """Say once, at the end, what the user should know."""
-    warn(
-        estimator,
-        fitted,
+def not_converged(estimator: Any) -> str:
+    """What to do about a fit that did not end by itself."""
+    return (
         f"the fit did not converge within max_iter={estimator.max_iter} passes; raise max_iter, or "
-        f"tol={estimator.tol:g}",
+        f"tol={estimator.tol:g}"
     )
-    if fitted.parameters.repaired:
+
+
+def warn_of_floor(parameters: PPCAParameters) -> None:
+    """Say that the noise is not what was estimated, to who called the caller."""
+    if parameters.repaired:
         warnings.warn(
-            f"n_components={fitted.parameters.q} leaves no noise, so its variance was lifted to "
-            f"the floor of {fitted.parameters.noise_variance:.3g}; use fewer components",
+            f"n_components={parameters.q} leaves less than {NoiseFloor().relative:g} of the mean "
+            "variance of the features to the noise, so its variance was lifted to the floor of "
+            f"{parameters.noise_variance:.3g}; use fewer components, or bring the features to one "
+            "scale (StandardScaler)",
             UserWarning,
             stacklevel=3,
         )

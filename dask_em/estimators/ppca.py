@@ -20,12 +20,14 @@ from dask_em.errors import SchemaError
 from dask_em.estimators.answering import Answering
 from dask_em.estimators.asking import answer
 from dask_em.estimators.chance import drawing_of
+from dask_em.estimators.fitting import warn
 from dask_em.estimators.latent import (
     SOLVERS,
     fit_latent,
     keep_latent,
     latent_parameters,
-    warn_of_latent,
+    not_converged,
+    warn_of_floor,
 )
 from dask_em.estimators.rows import Selection, features_kept_on_failure, open_rows
 from dask_em.estimators.verbose import Verbose
@@ -53,22 +55,25 @@ class PPCA(  # the mixins come without types
     a Zarr store, a Zarr array or group, or a `Source` will do. Rows in memory give NumPy results;
     everything else is streamed, on the current Dask client if there is one, and gives dask arrays.
 
-    Complete rows are read once, whatever their number: all follows from their scatter. Which chunks
-    the sums are taken near is found by a look at one to four chunks; a second pass is made only
-    where the rows turn out to be so far from these that digits were lost.
+    Complete rows of up to 2,000 features are read once, whatever their number: all follows from
+    their scatter. Which chunks the sums are taken near is found by a look at one to four chunks; a
+    second pass is made only where the rows turn out to be so far from these that digits were lost.
+    Wider rows, and rows with gaps, take a few passes.
 
     Parameters
     ----------
     n_components : int, float, "bic" or None
         Latent dimensions q, 1 to d - 1. A float above 0 and below 1 is the fraction of the variance
         that the principal axes have to explain, "bic" takes the number of least Bayesian
-        information criterion; both follow from the same pass. None is as many as there can be: d -
-        1 or, where rows span less, as many as leave some noise.
+        information criterion, where the number of rows is the sum of their weights; both follow
+        from the same pass. None is as many as there can be: d - 1 or, for "gram", as many as leave
+        some noise; otherwise one less than the rows where these are fewer.
     solver : {"auto", "gram", "em"}
         "gram" sums the d x d scatter in one pass and takes the optimum in closed form. "em" needs
         d x q numbers alone and a few passes, which multiply blocks of directions. "auto" is exact
         EM with gaps for ``missing="model"``; otherwise "gram" for up to 2,000 features, or where
-        `n_components` is no int, and "em" for more.
+        `n_components` is no int, and "em" for more. "gram" and ``algorithm="em"`` exclude each
+        other.
     max_iter : int
         Most iterations of EM; each is one pass over the data.
     tol : float
@@ -219,7 +224,8 @@ class PPCA(  # the mixins come without types
             )
         self._selection = selection
         keep_latent(self, fitted, np.dtype(source.schema.dtype))
-        warn_of_latent(self, fitted)
+        warn(self, fitted, not_converged(self))
+        warn_of_floor(fitted.parameters)
         return self
 
     def __sklearn_tags__(self) -> Any:

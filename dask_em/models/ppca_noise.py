@@ -51,10 +51,15 @@ class NoiseFloor(Record):
         DegenerateError
             If the data do not vary at all, or the noise is below the floor and that is an error.
         """
-        if not variance > 0:
+        if not (variance > 0 or variance == 0):
             raise DegenerateError(
-                f"the variance of the data is {variance}: all rows are equal, and there is nothing "
-                "to reduce; give rows that differ"
+                f"the variance of the data is {variance:.3g}: sums of squares have no digits left; "
+                "give rows nearer to zero, beside their spread, or as float64"
+            )
+        if variance == 0:
+            raise DegenerateError(
+                "the variance of the data is 0: all rows are equal, and there is nothing to "
+                "reduce; give rows that differ"
             )
         limit = self.relative * variance
         if noise >= limit:
@@ -62,7 +67,7 @@ class NoiseFloor(Record):
         if self.degenerate == "raise":
             raise DegenerateError(
                 f"the noise variance is {noise / variance:.2g} of the variance of the data, below "
-                f"the floor of {self.relative:g}: the latent dimensions explain all of it; use "
-                'fewer of them or degenerate="repair"'
+                f"the floor of {self.relative:g}: the latent dimensions explain nearly all of it; "
+                'use fewer of them, bring the features to one scale, or use degenerate="repair"'
             )
         return limit, (Repair("singular", None, None, "noise variance lifted to its floor"),)

@@ -142,3 +142,4 @@ def test_bad_limits(options: dict[str, float], message: str) -> None:
 def test_every_outcome_gives_advice() -> None:
     assert all(len(outcome.advice) > 5 for outcome in Outcome)
     assert "max_iter" in Outcome.ITERATION_LIMIT.advice
+    assert "checkpoint" in Outcome.ITERATION_LIMIT.advice, "not every estimator has warm_start"

@@ -133,6 +133,7 @@ def test_how_many_dimensions() -> None:
     for q in range(1, 9):
         assert PPCA(float(shares[q - 1]) - 1e-9).fit(ROWS).n_components_ == q
     assert PPCA("bic").fit(ROWS).n_components_ == 3
+    assert PPCA("bic", max_iter=0).fit(ROWS).n_components_ == 3
     bics = [PPCA(q).fit(ROWS).bic(ROWS) for q in range(1, 9)]
     assert int(np.argmin(bics)) + 1 == 3
     assert PPCA().fit(ROWS).n_components_ == 8
@@ -188,9 +189,11 @@ def test_more_features_than_rows() -> None:
     whole = PPCA().fit(rows)
     assert whole.n_components_ == 4, "five dimensions would leave no noise"
     with pytest.warns(
-        UserWarning, match="n_components=5 leaves no noise.* floor of .*; use fewer components"
-    ):
+        UserWarning,
+        match="n_components=5 leaves less than 1e-10 .* floor of .*; use fewer components, or",
+    ) as told:
         floored = PPCA(5).fit(rows)
+    assert [one.filename for one in told] == [__file__]
     assert floored.noise_variance_ > 0
     assert np.isfinite(floored.score(rows))
 
@@ -267,11 +270,24 @@ def test_in_a_pipeline() -> None:
         ({"missing": "drop"}, np.full((20, 3), np.nan), "all 20 rows hold NaN and were dropped"),
         ({"missing": "model"}, np.full((20, 3), np.nan), "3 of 3 features .* never observed"),
         ({}, ROWS * 1e200, "too large to be squared"),
+        ({"n_components": 2}, (ROWS * 1e-42).astype("f4"), "too small to be squared; .* rescale"),
+        ({"n_components": 2, "solver": "em"}, (ROWS * 1e-42).astype("f4"), "too small to be"),
+        (
+            {"solver": "gram", "algorithm": "em"},
+            ROWS,
+            'solver="gram" .* algorithm="em" iterates; leave',
+        ),
     ],
 )
 def test_refused(options: dict[str, Any], rows: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         PPCA(**options).fit(rows)
+
+
+@pytest.mark.parametrize("solver", ["gram", "em"])
+def test_weights_beyond_the_squares_of_float32_are_refused(solver: str) -> None:
+    with pytest.raises(dask_em.DataError, match="log-likelihood of .* too large or too small"):
+        PPCA(2, solver=solver).fit(ROWS.astype("f4"), sample_weight=np.full(len(ROWS), 1e40))
 
 
 def test_a_fit_that_fails_leaves_the_last_one() -> None:
@@ -285,7 +301,8 @@ def test_a_fit_that_fails_leaves_the_last_one() -> None:
 def test_iterations_that_do_not_suffice_are_told() -> None:
     from sklearn.exceptions import ConvergenceWarning
 
-    with pytest.warns(ConvergenceWarning, match="within max_iter=2 passes; raise max_iter"):
+    with pytest.warns(ConvergenceWarning, match="within max_iter=2 passes; raise max_iter") as told:
         found = PPCA(3, algorithm="em", max_iter=2).fit(ROWS)
+    assert [one.filename for one in told] == [__file__]
     assert not found.converged_
     assert found.outcome_ is Outcome.ITERATION_LIMIT

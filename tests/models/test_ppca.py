@@ -240,6 +240,12 @@ def test_rows_that_are_all_equal_are_refused(start: str) -> None:
         PPCA(1, start).initialize(Block(np.full((5, 3), 0.1)), np.random.default_rng(0))
 
 
+@pytest.mark.parametrize("variance", [-0.1, np.nan])
+def test_lost_digits_are_not_taken_for_rows_that_are_equal(variance: float) -> None:
+    with pytest.raises(DegenerateError, match=r"variance of the data is (-0.1|nan): .* no digits"):
+        NoiseFloor().apply(0.0, variance)
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_values_that_are_not_finite_show(bad: float, dtype: Any) -> None:
