@@ -88,11 +88,11 @@ def _passed(
     try:
         found: P = model.closed_form(made.statistics[0])
     except DegenerateError:
-        if otherwise is None or (nearer := otherwise()).equals(start):
+        if otherwise is None or (sampled := otherwise()).equals(start):
             raise
         rejected = replace(made.record, step="rejected")
         passes.monitor.end(rejected)
-        return _passed(passes, mending, nearer, (*history, rejected), trail)
+        return _passed(passes, mending, sampled, (*history, rejected), trail)
     iterate = Iterate(found, model.placed(made.statistics[0], found), model.log_prior(found))
     check_likelihood(iterate)
     nearer = None

@@ -109,7 +109,8 @@ def fit(
     client : distributed.Client, optional
         The cluster to work on; by default the one that is current, otherwise this process.
     start : Parameters, optional
-        Where to start; by default the model's own start on a sample, made in a first pass.
+        Where to start; by default the model's own start on a sample, made in a first pass. A model
+        whose optimum follows from one pass takes its sums near the rows of a few chunks instead.
     stopping : Stopping, optional
         When to stop.
     previous : float

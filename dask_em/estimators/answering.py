@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Answering"]
 
 
-class Answering:
+class Answering(ABC):
     """Densities, criteria and archives of a fitted density, whatever the density."""
 
     missing: str
