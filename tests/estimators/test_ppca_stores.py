@@ -179,8 +179,9 @@ def test_chunks_that_cannot_be_read_have_no_answer(tmp_path: Path) -> None:
     (path / "c" / "2" / "0").write_bytes(b"broken")
     with pytest.raises(dask_em.ChunkError):
         estimator("model").fit(path)
-    with pytest.warns(UserWarning, match="1 chunk could not be read"):
+    with pytest.warns(UserWarning, match="1 chunk could not be read") as told:
         found = estimator("model", on_bad_chunk="skip").fit(path)
+    assert told[0].filename == __file__
     with pytest.warns(UserWarning, match="have no answer"):
         scores = found.transform(path).compute(scheduler="sync")
     assert np.isnan(scores[1600:2400]).all()
