@@ -13,7 +13,7 @@ from dask_em.core.records import FIXED, Array, Statistics
 from dask_em.models.frame import Frame
 from dask_em.models.matrices import add_scatter
 from dask_em.models.ppca_parameters import PPCAParameters
-from dask_em.models.ppca_sums import log_likelihood, tile_dtype, tiles
+from dask_em.models.ppca_sums import block_dtype, log_likelihood, tile_dtype, tiles
 
 __all__ = ["PPCAStatistics"]
 
@@ -87,7 +87,7 @@ def _moments(block: Block, parameters: PPCAParameters) -> tuple[Array, Array]:
     """Sum (d,) and scatter (d, d) of the rows of a block in the frame of parameters."""
     d = block.n_features
     first, scatter = np.zeros(d), np.zeros((d, d))
-    for rows, roots in tiles(block, parameters, tile_dtype(block.values.dtype, parameters)):
+    for rows, roots in tiles(block, parameters, block_dtype(block, parameters)):
         first += roots @ rows
         add_scatter(rows, scatter)
     return first, scatter

@@ -14,7 +14,7 @@ from dask_em.core.block import Block
 from dask_em.core.records import FIXED, Array, Statistics
 from dask_em.models.frame import Frame
 from dask_em.models.ppca_parameters import PPCAParameters
-from dask_em.models.ppca_sums import log_likelihood, tile_dtype, tiles
+from dask_em.models.ppca_sums import block_dtype, log_likelihood, tiles
 
 __all__ = ["PPCAProducts"]
 
@@ -77,7 +77,7 @@ def _sums(block: Block, candidates: Sequence[PPCAParameters]) -> tuple[Array, fl
     The loadings stand side by side, so that rows are read from memory once for all.
     """
     wide = np.hstack([one.framed.loadings for one in candidates])
-    dtypes = [tile_dtype(block.values.dtype, one) for one in candidates]
+    dtypes = [block_dtype(block, one) for one in candidates]
     dtype = np.result_type(*dtypes)
     loadings = wide.astype(dtype)
     first, squares, product = np.zeros(block.n_features), 0.0, np.zeros(wide.shape)

@@ -13,11 +13,13 @@ from dask_em.core.records import Array
 from dask_em.models.ppca_noise import NoiseFloor
 from dask_em.models.ppca_parameters import PPCAParameters
 
-__all__ = ["LOST_DIGITS", "em_step", "log_likelihood", "tile_dtype", "tiles"]
+__all__ = ["LOST_DIGITS", "block_dtype", "em_step", "log_likelihood", "tile_dtype", "tiles"]
 
 LOG_2PI = math.log(2 * math.pi)
 #: relative error of a noise variance, for one row, above which float32 rows are squared in float64
 LOST_DIGITS = 1e-3
+#: weights above this, and below its inverse, are taken times squares in float64
+WEIGHTY = 1e20
 
 #: rows of a tile that is no copy
 PLAIN_ROWS = 8192
@@ -29,6 +31,16 @@ def tile_dtype(dtype: np.dtype[Any], parameters: PPCAParameters) -> np.dtype[Any
     enough = float(np.finfo(single).eps) * parameters.condition <= LOST_DIGITS
     enough &= not parameters.place.is_plain  # which only rows of float64 were found to bear
     return single if dtype == single and enough else np.dtype(np.float64)
+
+
+def block_dtype(block: Block, parameters: PPCAParameters) -> np.dtype[Any]:
+    """The dtype of a block's tiles: `tile_dtype` unless weights leave what float32 can square."""
+    dtype = tile_dtype(block.values.dtype, parameters)
+    if dtype == np.float64 or block.weights is None:
+        return dtype
+    some = block.weights[block.weights > 0]
+    bearable = not len(some) or (some.min() > 1 / WEIGHTY and some.max() < WEIGHTY)
+    return dtype if bearable else np.dtype(np.float64)
 
 
 def tiles(
