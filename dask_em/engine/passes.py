@@ -11,7 +11,7 @@ from dask_em.core.model import Model, SupportsKernels
 from dask_em.core.records import Parameters, Statistics
 from dask_em.engine.e_step import Expectation, Summed, expect_leaves
 from dask_em.engine.monitor import Monitor, PassRecord
-from dask_em.engine.plan import Plan
+from dask_em.engine.plan import SUMS, Plan, sums_bytes
 from dask_em.engine.room import parse_cache
 from dask_em.engine.runner import LocalRunner, Runner
 from dask_em.engine.sample import Sampling, Survey, checked, survey_leaves
@@ -49,6 +49,9 @@ class Passes(Generic[P, S]):
         self.model, self.source, self.runner = model, source, runner
         self.monitor = monitor
         self.plan = Plan.make(source, runner.resources)
+        sums = model.statistics_bytes(source.schema.n_features) or 0
+        sums = sums_bytes(sums, runner.resources.threads_per_worker)
+        self.plan.check_also(sums, SUMS, runner.resources, source.schema)
         local = isinstance(runner, LocalRunner)
         kept = parse_cache(cache, self.plan, runner.resources, local)
         self.reading = replace(reading, cache=kept)

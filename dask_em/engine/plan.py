@@ -10,7 +10,15 @@ from dask_em.engine.source import Partition, Schema, Source
 from dask_em.engine.stream import BLOCK_BYTES
 from dask_em.errors import DataError, PlanError
 
-__all__ = ["Plan", "Resources", "readable_bytes", "usable_bytes"]
+__all__ = [
+    "SUMS",
+    "SUMS_OF_A_TASK",
+    "Plan",
+    "Resources",
+    "readable_bytes",
+    "sums_bytes",
+    "usable_bytes",
+]
 
 #: share of a worker's memory that the tasks may use; the rest is Python, libraries and their slack
 USABLE = 0.6
@@ -24,6 +32,10 @@ BLOCKS_IN_FLIGHT = 4
 ROW_BYTES = 32
 #: what a worker takes when it has loaded the libraries of its first task (measured 231 MB)
 BASELINE = 250_000_000
+#: copies of statistics and parameters: of a task, and where eight tasks' sums are merged
+SUMS_OF_A_TASK, SUMS_OF_A_MERGE = 4, 10
+#: what they are called
+SUMS = "the model's sums"
 #: a task below this is not worth the scheduler's time
 TASK_BYTES = 256 << 20
 #: nor one below this for the sake of threads that end together
@@ -137,6 +149,11 @@ class Plan:
         runs = [source.partition(run) for run in leaves(source.schema.n_chunks)]
         width = self.n_leaves // self.n_tasks
         return [runs[start : start + width] for start in range(0, self.n_leaves, width)]
+
+
+def sums_bytes(values: int, threads: int) -> int:
+    """Peak bytes on a worker of so many threads, of sums and parameters of so many bytes."""
+    return (SUMS_OF_A_TASK * threads + SUMS_OF_A_MERGE) * values
 
 
 def usable_bytes(worker_memory: int) -> int:

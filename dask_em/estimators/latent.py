@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,8 +14,9 @@ from dask_em.core.stopping import Stopping
 from dask_em.engine.fit import Fitted, fit
 from dask_em.engine.limits import one_blas_thread
 from dask_em.engine.monitor import Monitor
+from dask_em.engine.plan import SUMS
 from dask_em.engine.source import Schema, Source
-from dask_em.errors import DataError, InputError, SchemaError
+from dask_em.errors import DataError, InputError, PlanError, SchemaError
 from dask_em.estimators.chance import generator_of
 from dask_em.models.ppca import PPCA
 from dask_em.models.ppca_choice import Choice, ExplainedVariance, LeastBIC, MostWithNoise
@@ -34,6 +37,7 @@ __all__ = [
     "latent_model",
     "latent_parameters",
     "not_converged",
+    "or_streamed",
     "show_latent",
     "warn_of_floor",
 ]
@@ -54,21 +58,33 @@ def fit_latent(
     """Fit the model that a PPCA's parameters describe."""
     model, algorithm = latent_model(estimator, source.schema)
     kept = estimator.random_state is None and checkpoint is not None
-    return fit(
-        model,
-        source,
-        client=client,
-        stopping=Stopping(estimator.tol, estimator.max_iter, estimator.tol_gap),
-        # any chance will do where none is given: a fit that goes on takes that of its checkpoint
-        rng=None if kept else generator_of(estimator.random_state),
-        missing=estimator.missing,
-        on_bad_chunk=estimator.on_bad_chunk,
-        algorithm=algorithm,
-        init_sample=estimator.init_sample,
-        checkpoint=checkpoint,
-        cache=cache,
-        monitor=monitor,
-    )
+    with or_streamed(model):
+        return fit(
+            model,
+            source,
+            client=client,
+            stopping=Stopping(estimator.tol, estimator.max_iter, estimator.tol_gap),
+            # any chance will do where none is given: a fit that goes on takes its checkpoint's
+            rng=None if kept else generator_of(estimator.random_state),
+            missing=estimator.missing,
+            on_bad_chunk=estimator.on_bad_chunk,
+            algorithm=algorithm,
+            init_sample=estimator.init_sample,
+            checkpoint=checkpoint,
+            cache=cache,
+            monitor=monitor,
+        )
+
+
+@contextmanager
+def or_streamed(model: Model[Any, Any]) -> Iterator[None]:
+    """Name the solver that makes a scatter fit which is too large."""
+    try:
+        yield
+    except PlanError as error:
+        if isinstance(model, PPCA) and SUMS in str(error):
+            raise PlanError(f'{error}, or pass solver="em", which sums d x q numbers') from None
+        raise
 
 
 def latent_model(estimator: Any, schema: Schema) -> tuple[Model[PPCAParameters, Any], str]:

@@ -14,7 +14,7 @@ from dask_em.engine.cache import Cache
 from dask_em.engine.gaps import missing_of, with_gaps
 from dask_em.engine.look import GLIMPSED, GLIMPSED_ROWS
 from dask_em.engine.method import check_algorithm, method_of, surrogate_of
-from dask_em.engine.plan import Plan
+from dask_em.engine.plan import SUMS, SUMS_OF_A_TASK, Plan, sums_bytes
 from dask_em.engine.probe import Measured, Unmeasured, n_workers
 from dask_em.engine.probe import probe as measure
 from dask_em.engine.promise import Promise, expected_passes
@@ -26,9 +26,9 @@ from dask_em.engine.stream import Reading
 from dask_em.errors import InputError
 from dask_em.estimators.gaussian_mixture import GaussianMixture
 from dask_em.estimators.given import mixture_of
-from dask_em.estimators.latent import latent_model
+from dask_em.estimators.latent import latent_model, or_streamed
 from dask_em.estimators.ppca import PPCA
-from dask_em.models.ppca_missing import MissingPPCA
+from dask_em.models.ppca_missing import WIDEST, MissingPPCA
 from dask_em.models.ppca_model import LatentModel
 from dask_em.models.seeding import MOST_ROWS
 from dask_em.sources.registry import open_source
@@ -40,8 +40,6 @@ __all__ = ["plan", "sample_bytes"]
 
 #: samples that meet where surveys are merged: the parts as they came, and as they are sent on
 SURVEYS = 3
-#: copies of statistics and parameters: of a task, and where eight tasks' sums are merged
-SUMS_OF_A_TASK, SUMS_OF_A_MERGE = 4, 10
 #: copies of the sample where the fit is called: as it came, and in order
 SAMPLES = 2
 #: copies in float64 of the rows on which centres are sought: one for each set of coordinates,
@@ -123,7 +121,8 @@ def plan(
     sampling = _sampling(method, asked, reading)
     known = asked.model.statistics_bytes(source.schema.n_features) or 0
     beside = _Beside.of(asked.model, sampling, source.schema, known, runner, kept)
-    made.check_also(beside.worker, beside.words, runner.resources, source.schema)
+    with or_streamed(asked.model):
+        made.check_also(beside.worker, beside.words, runner.resources, source.schema)
     if probe:
         found = measure(asked.model, source, made, runner, reading, asked.start)
         known = max(known, 0 if isinstance(found, Unmeasured) else found.model_bytes)
@@ -244,10 +243,10 @@ class _Beside:
     ) -> _Beside:
         sample = sample_bytes(sampling, schema)
         threads = runner.resources.threads_per_worker
-        sums = (SUMS_OF_A_TASK * threads + SUMS_OF_A_MERGE) * values
+        sums = sums_bytes(values, threads)
         return cls(
             max(sums, SURVEYS * sample),
-            "the model's sums" if sums > SURVEYS * sample else "the row sample, as it is merged,",
+            SUMS if sums > SURVEYS * sample else "the row sample, as it is merged,",
             0 if cache is None else cache.nbytes,
             SAMPLES * sample + _start_bytes(model, sampling, schema) + SUMS_OF_A_TASK * values,
         )
@@ -267,7 +266,8 @@ def _sampling(method: str, asked: _Asked, reading: Reading) -> Sampling:
 def _start_bytes(model: Model[Any, Any], sampling: Sampling, schema: Schema) -> int:
     whole = min(sampling.size, schema.n_rows or sampling.size)
     if isinstance(model, LatentModel):
-        pairs = PAIRS_COPIES * schema.n_features if isinstance(model, MissingPPCA) else 0
+        paired = isinstance(model, MissingPPCA) and schema.n_features <= WIDEST
+        pairs = PAIRS_COPIES * schema.n_features if paired else 0
         return 8 * schema.n_features * (LATENT_COPIES * whole + pairs)
     rows = min(sampling.size, MOST_ROWS, schema.n_rows or MOST_ROWS)
     # the whole sample in float64, for what is computed in memory, and the centres' rows

@@ -19,10 +19,10 @@ from dask_em.models.ppca_gaps import Latents, latents
 from dask_em.models.ppca_model import LatentModel, random_start
 from dask_em.models.ppca_parameters import PPCAParameters
 
-__all__ = ["MissingPPCA", "MissingPPCAStatistics"]
+__all__ = ["WIDEST", "MissingPPCA", "MissingPPCAStatistics"]
 
 #: features whose pairs are too many for a start: it is random then
-WIDE = 4000
+WIDEST = 4000
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class MissingPPCA(LatentModel[MissingPPCAStatistics]):
 
     def initialize(self, sample: Block, rng: Generator) -> PPCAParameters:
         check_latent(self.n_components, sample.n_features)
-        spectral = self.start == "closed" and sample.n_features <= WIDE
+        spectral = self.start == "closed" and sample.n_features <= WIDEST
         available = available_moments(sample, spectral)
         _check_observed(available.observed)
         frame = Frame.around(available.mean, np.sqrt(available.variances), isotropic=True)
