@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from dask_em.core.em import check_likelihood
-from dask_em.core.model import Model
+from dask_em.core.model import Model, SupportsClosedForm
 from dask_em.core.records import Parameters
 from dask_em.core.together import Parts, expect_each
 from dask_em.engine.sample import Sampling, Survey, survey
@@ -28,6 +28,16 @@ class Expectation:
     reading: Reading
     sampling: Sampling | None = None  # of a sample that the pass brings along
     may_fail: bool = False  # whether it is no fault of the data if no candidate can be evaluated
+
+    @property
+    def looks_afterwards(self) -> bool:
+        """Whether values are looked at only where the likelihood says that some are not finite.
+
+        A closed form takes one pass, so that even a look at every value would be felt.
+        """
+        missing = self.reading.missing
+        refused = missing is not None and missing.policy == "error"
+        return refused and isinstance(self.model, SupportsClosedForm)
 
 
 @dataclass(frozen=True)
@@ -49,6 +59,8 @@ def expect_leaves(
 ) -> Summed | None:
     """The statistics of a task's leaves; None if they are empty."""
     reading = expectation.reading
+    if expectation.looks_afterwards:
+        reading = replace(reading, missing=None)
     if expectation.sampling is not None:
         reading = replace(reading, with_positions=True)
     return fold_leaves(leaves, reading, lambda piece: _expect(piece, expectation), stopped)
@@ -60,6 +72,9 @@ def _expect(piece: Piece, expectation: Expectation) -> Summed:
     statistics = expect_each(model, block, expectation.candidates)
     # candidates that were tried on the way may fail; all fail where the values are to blame
     fails = not any(math.isfinite(one.log_likelihood) for one in statistics)
+    if fails and expectation.looks_afterwards:
+        assert expectation.reading.missing is not None
+        expectation.reading.missing.apply(block, piece.name)
     if fails and not expectation.may_fail:
         check_likelihood(statistics[0], piece.name)
     brought = None if expectation.sampling is None else survey(piece, expectation.sampling)

@@ -165,7 +165,7 @@ def test_plans_say_how_many_passes(store: Path) -> None:
 @pytest.mark.parametrize("probe", [True, False])
 def test_plans_refuse_a_scatter_that_does_not_fit(client: Client, probe: bool) -> None:
     rows = da.zeros((64, 6000), chunks=(8, 6000))
-    refused = "the model's sums .* GB, but .* of its 1.07 GB .*, or pass solver=\"em\""
+    refused = 'the model\'s sums .* GB, but .* of its 1.07 GB .*, or pass solver="em"'
     with pytest.raises(dask_em.PlanError, match=refused):
         dask_em.plan(rows, PPCA(2, solver="gram"), client=client, probe=probe)
     with pytest.raises(dask_em.PlanError, match=refused):
