@@ -242,9 +242,10 @@ class PPCA(  # the mixins come without types
     def transform(self, X: Any, *, return_cov: bool = False, **selection: Any) -> Any:
         """Posterior mean of the latent variables of each row, (..., q).
 
-        It is nearer to zero than the projection to the principal axes, the more so the more noise
-        there is. Lazy input gives a dask array in the chunks of the samples. ``features``,
-        ``sample_dims`` and ``storage_options`` are those of `fit` unless given.
+        It is the projection to the principal axes, in units of its standard deviation, drawn
+        towards zero the more noise there is. Lazy input gives a dask array in the chunks of the
+        samples. ``features``, ``sample_dims`` and ``storage_options`` are those of `fit` unless
+        given.
 
         Parameters
         ----------
