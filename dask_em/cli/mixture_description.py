@@ -50,6 +50,7 @@ class MixtureDescription(Description):
     def table(self) -> Table:
         from rich.box import SIMPLE_HEAD
         from rich.table import Table
+        from rich.text import Text
 
         names = self.names
         shown = names[:MOST_FEATURES]
@@ -58,7 +59,7 @@ class MixtureDescription(Description):
             box=SIMPLE_HEAD, title="weights and means", title_justify="left", pad_edge=False
         )
         for heading in ("", "weight", *shown, *(["..."] if more else [])):
-            table.add_column(heading, justify="right")
+            table.add_column(Text(heading), justify="right")  # brackets are no markup
         rows = zip(self.fitted.weights_, self.fitted.means_, strict=True)
         for component, (weight, means) in enumerate(rows):
             if component == MOST_COMPONENTS:

@@ -85,6 +85,7 @@ class PPCADescription(Description):
     def table(self) -> Table:
         from rich.box import SIMPLE_HEAD
         from rich.table import Table
+        from rich.text import Text
 
         fitted = self.fitted
         table = Table(
@@ -106,7 +107,7 @@ class PPCADescription(Description):
                 f"{share:.2%}",
                 f"{shares[: axis + 1].sum():.2%}",
                 _bar(share),
-                _most_loaded(fitted.components_[axis], self.names),
+                Text(_most_loaded(fitted.components_[axis], self.names)),  # brackets are no markup
             )
         if len(shares) > MOST_COMPONENTS:
             table.add_row("...")

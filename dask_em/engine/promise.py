@@ -122,11 +122,12 @@ class Promise:
     def __rich__(self) -> Table:
         """The same as a table of rich."""
         from rich.table import Table
+        from rich.text import Text
 
         table = Table.grid(padding=(0, 2))
         table.add_column(style="bold", no_wrap=True)
         for subject, words in self.lines().items():
-            table.add_row(subject, words)
+            table.add_row(subject, Text(words))  # brackets in a path are no markup
         return table
 
     def _rows(self) -> str:

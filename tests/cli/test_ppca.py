@@ -135,6 +135,18 @@ def test_show_names_features(folder: Path) -> None:
     assert "in each of the other 2 directions" in text
 
 
+@pytest.mark.parametrize("model", [["--model", "ppca", "-q", 1], ["-k", 1]])
+def test_show_names_levels(folder: Path, model: list[Any]) -> None:
+    group = zarr.create_group(folder / "levels.zarr")
+    group.create_array("pressure", data=np.array([10.0, 20.0, 30.0]), dimension_names=("pressure",))
+    values = np.random.default_rng(0).normal(size=(200, 3)) * [1, 9, 2]
+    group.create_array("salt", data=values, dimension_names=("profile", "pressure"))
+    selected = ["--features", "salt", "--sample-dims", "profile"]
+    run("fit", "levels.zarr", "--out", "m.zarr", *model, *selected)
+    table = run("show", "m.zarr").stdout.split("salt[pressure=30]", 1)[1]
+    assert "salt[pressure=20]" in table
+
+
 def test_long_tables_are_abridged(folder: Path) -> None:
     rng = np.random.default_rng(0)
     zarr.create_array(folder / "wide.zarr", data=rng.normal(size=(500, 30)), chunks=(100, 30))
