@@ -74,6 +74,10 @@ class Record:
         """The fields of a type of records, by its name, that say where sums live."""
         return {one.name for one in fields(Record._known[name]) if one.metadata.get("fixed")}
 
+    def __getstate__(self) -> dict[str, Any]:
+        # what was computed from the fields is computed again where it arrives
+        return {one.name: getattr(self, one.name) for one in fields(self)}
+
     def equals(self, other: object) -> bool:
         """Whether both hold the same type and the same bits."""
         if type(self) is not type(other):

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.random import Generator
 from sklearn.utils import check_random_state
 
-__all__ = ["drawing_of", "generator_of", "seeds_of"]
+__all__ = ["drawing_of", "fitting_of", "generator_of", "seeds_of"]
 
 
 def seeds_of(random_state: Any) -> list[int]:
@@ -19,6 +19,13 @@ def seeds_of(random_state: Any) -> list[int]:
 def generator_of(random_state: Any) -> Generator:
     """A generator seeded by it."""
     return np.random.default_rng(seeds_of(random_state))
+
+
+def fitting_of(random_state: Any, kept: bool) -> Generator | None:
+    """The generator of a fit, of which a checkpoint may be kept."""
+    if random_state is None and kept:
+        return None  # any will do: a fit that goes on takes that of its checkpoint
+    return generator_of(random_state)
 
 
 def drawing_of(estimator: Any, random_state: Any) -> Generator:

@@ -14,7 +14,7 @@ from dask_em.engine.fit import Fitted, fit
 from dask_em.engine.monitor import Monitor
 from dask_em.engine.source import Source
 from dask_em.errors import SchemaError
-from dask_em.estimators.chance import generator_of
+from dask_em.estimators.chance import fitting_of
 from dask_em.estimators.given import mixture_of
 from dask_em.estimators.skipped import warn_of_skipped
 from dask_em.models.covariance import STRUCTURES
@@ -55,7 +55,7 @@ def run(
         stopping=Stopping(estimator.tol, estimator.max_iter, estimator.tol_gap),
         previous=estimator.lower_bound_ if continued else -float("inf"),
         n_init=estimator.n_init,
-        rng=_chance(estimator.random_state, checkpoint is not None),
+        rng=fitting_of(estimator.random_state, checkpoint is not None),
         missing=estimator.missing,
         on_bad_chunk=estimator.on_bad_chunk,
         algorithm=estimator.algorithm,
@@ -64,12 +64,6 @@ def run(
         cache=cache,
         monitor=monitor,
     )
-
-
-def _chance(random_state: Any, kept: bool) -> np.random.Generator | None:
-    if random_state is None and kept:
-        return None  # any will do: a fit that goes on takes that of its checkpoint
-    return generator_of(random_state)
 
 
 def _continued(estimator: Any, d: int) -> MixtureParameters:

@@ -17,7 +17,7 @@ from dask_em.engine.monitor import Monitor
 from dask_em.engine.plan import SUMS
 from dask_em.engine.source import Schema, Source
 from dask_em.errors import DataError, InputError, PlanError, SchemaError
-from dask_em.estimators.chance import generator_of
+from dask_em.estimators.chance import fitting_of
 from dask_em.models.ppca import PPCA
 from dask_em.models.ppca_choice import Choice, ExplainedVariance, LeastBIC, MostWithNoise
 from dask_em.models.ppca_closed import check_latent
@@ -57,15 +57,13 @@ def fit_latent(
 ) -> Fitted[PPCAParameters]:
     """Fit the model that a PPCA's parameters describe."""
     model, algorithm = latent_model(estimator, source.schema)
-    kept = estimator.random_state is None and checkpoint is not None
     with or_streamed(model):
         return fit(
             model,
             source,
             client=client,
             stopping=Stopping(estimator.tol, estimator.max_iter, estimator.tol_gap),
-            # any chance will do where none is given: a fit that goes on takes its checkpoint's
-            rng=None if kept else generator_of(estimator.random_state),
+            rng=fitting_of(estimator.random_state, checkpoint is not None),
             missing=estimator.missing,
             on_bad_chunk=estimator.on_bad_chunk,
             algorithm=algorithm,

@@ -12,7 +12,7 @@ import numpy as np
 
 from dask_em.core.records import Array
 from dask_em.errors import DegenerateError
-from dask_em.models.matrices import lower_factors, unpacked
+from dask_em.models.matrices import lower_factors, transposed, unpacked
 
 __all__ = ["CovarianceChart", "LogVariances", "Triangles"]
 
@@ -88,18 +88,18 @@ class Triangles(CovarianceChart):
         inner[:, self._below[0], self._below[1]] = below
         lower = self._lower @ inner
         _check(np.diagonal(lower, axis1=1, axis2=2) ** 2)
-        return np.asarray(lower @ _transposed(lower)).reshape(self._shape)
+        return np.asarray(lower @ transposed(lower)).reshape(self._shape)
 
     def gradient(self, covariances: Array, counts: Array, second: Array) -> Array:
         d = len(self._diagonal)
         lower = self._factors(covariances)
         squares = unpacked(second.reshape(len(lower), -1), d)
         half = np.linalg.solve(lower, squares)
-        white = np.linalg.solve(lower, _transposed(half))
+        white = np.linalg.solve(lower, transposed(half))
         white -= self._per_matrix(counts)[:, None, None] * np.eye(d)
         # d log-likelihood / dT = L' C^-1 (S - n C) C^-1 (L T) = T^-T (white - n)
         inner = np.linalg.solve(self._lower, lower)
-        slope = np.linalg.solve(_transposed(inner), white)
+        slope = np.linalg.solve(transposed(inner), white)
         at = (slice(None), self._diagonal, self._diagonal)
         diagonal = slope[at] * inner[at]
         return self._joined(diagonal / (np.sqrt(2) * self._root), self._off(slope) / self._root)
@@ -113,7 +113,7 @@ class Triangles(CovarianceChart):
     def pull(self, covariances: Array, sums: Array) -> Array:
         stack = covariances.reshape(-1, *covariances.shape[-2:])
         solved = np.linalg.solve(stack, sums[:, :, None])
-        return np.asarray(np.matmul(_transposed(self._lower), solved)[:, :, 0])
+        return np.asarray(np.matmul(transposed(self._lower), solved)[:, :, 0])
 
     def _factors(self, covariances: Array) -> Array:
         return lower_factors(covariances.reshape(self._lower.shape))
@@ -175,10 +175,6 @@ class LogVariances(CovarianceChart):
 def _check(variances: Array) -> None:
     if not variances.min() > FLOOR:
         raise DegenerateError(f"a variance of {variances.min():g} is below {FLOOR:g} of the data's")
-
-
-def _transposed(matrices: Array) -> Array:
-    return np.swapaxes(matrices, -1, -2)
 
 
 def _limited(logarithms: Array) -> Array:

@@ -7,9 +7,9 @@ the origin in which they were summed, see Chan, Golub and LeVeque (1983) for why
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
@@ -114,10 +114,6 @@ class Gaussians(Record):
         made.__dict__["factors"] = factors
         made.__dict__["condition"] = max(one.condition for one in parts)
         return made
-
-    def __getstate__(self) -> dict[str, Any]:
-        # what was computed from the fields is computed again where it arrives
-        return {one.name: getattr(self, one.name) for one in fields(self)}
 
 
 @dataclass(frozen=True)

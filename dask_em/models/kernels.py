@@ -8,7 +8,6 @@ digits when components are narrow and far apart.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Hashable
 
 import numpy as np
@@ -16,13 +15,13 @@ import numpy as np
 from dask_em.core.records import Array
 from dask_em.models.emission import Kernel, log_weights
 from dask_em.models.gaussian import Gaussians, Moments
+from dask_em.models.matrices import LOG_2PI
 
 __all__ = ["CentredKernel", "LiftedGaussianKernel", "alike", "choose_kernel"]
 
 #: relative error of a variance, for one row, above which rows are centred rather than lifted;
 #: float32 may err more, for the rounding errors of many rows average out
 LOST_DIGITS = {np.dtype(np.float32): 1e-3, np.dtype(np.float64): 1e-9}
-LOG_2PI = math.log(2 * math.pi)
 
 
 def choose_kernel(

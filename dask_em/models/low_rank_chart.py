@@ -14,7 +14,7 @@ import numpy as np
 from dask_em.core.records import Array
 from dask_em.errors import DegenerateError
 from dask_em.models.charts import FLOOR, LONGEST, CovarianceChart
-from dask_em.models.matrices import lower_factors, unpacked
+from dask_em.models.matrices import lower_factors, transposed, unpacked
 
 __all__ = ["LowRankChart"]
 
@@ -78,20 +78,20 @@ class LowRankChart(CovarianceChart):
         noises = np.exp(np.clip(numbers[:, -1], -LONGEST, LONGEST))
         if not (noises * self._noises).min() > FLOOR:
             raise DegenerateError(f"a noise variance is below {FLOOR:g} of the data's")
-        white = self._filled(inner @ _transposed(inner), cross, noises)
-        return np.asarray(self._root @ white @ _transposed(self._root))
+        white = self._filled(inner @ transposed(inner), cross, noises)
+        return np.asarray(self._root @ white @ transposed(self._root))
 
     def gradient(self, covariances: Array, counts: Array, second: Array) -> Array:
         q = len(self._leading)
         white, noises = self._whitened(covariances), self._noise_ratios(covariances)
         squares = self._whitened(unpacked(second, white.shape[-1]))
         half = np.linalg.solve(white, squares - counts[:, None, None] * white)
-        slope = np.linalg.solve(white, _transposed(half))
+        slope = np.linalg.solve(white, transposed(half))
         # with K = C21 (C11 - t E)^-1 a change of the others makes
         # d C22 = (I + K E K') d t + d C21 K' + K d C21' - K d C11 K'
         lead = self._lead(white[:, :q, :q], white[:, q:, :q], noises)
         pulled = slope[:, q:, q:] @ lead
-        within = _transposed(lead) @ pulled
+        within = transposed(lead) @ pulled
         inner = lower_factors(white[:, :q, :q])
         triangle = (slope[:, :q, :q] - within) @ inner
         at = (slice(None), self._leading, self._leading)
@@ -112,7 +112,7 @@ class LowRankChart(CovarianceChart):
         return np.asarray(np.einsum("kij,ki->kj", self._root, solved))
 
     def _whitened(self, matrices: Array) -> Array:
-        return np.asarray(_transposed(self._whitener) @ matrices @ self._whitener)
+        return np.asarray(transposed(self._whitener) @ matrices @ self._whitener)
 
     def _noise_ratios(self, covariances: Array) -> Array:
         q = len(self._leading)
@@ -126,19 +126,15 @@ class LowRankChart(CovarianceChart):
             lower_factors(beyond)
         except np.linalg.LinAlgError as error:
             raise DegenerateError("a latent dimension is lost in the noise") from error
-        return _transposed(np.linalg.solve(beyond, _transposed(cross)))
+        return transposed(np.linalg.solve(beyond, transposed(cross)))
 
     def _filled(self, first: Array, cross: Array, noises: Array) -> Array:
         """Whitened covariances (k, d, d) of what tells them."""
         rest = noises[:, None, None] * np.eye(self._shape[1])
-        rest = rest + self._lead(first, cross, noises) @ _transposed(cross)
-        return np.asarray(np.block([[first, _transposed(cross)], [cross, rest]]))
+        rest = rest + self._lead(first, cross, noises) @ transposed(cross)
+        return np.asarray(np.block([[first, transposed(cross)], [cross, rest]]))
 
     def _joined(self, logs: Array, triangles: Array, cross: Array, noise: Array) -> Array:
         """(k, m) the numbers of each component."""
         below = triangles[:, self._below[0], self._below[1]]
         return np.hstack([logs, below, cross.reshape(len(cross), -1), noise[:, None]])
-
-
-def _transposed(matrices: Array) -> Array:
-    return np.swapaxes(matrices, -1, -2)

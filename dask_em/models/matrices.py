@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from scipy.linalg import blas, solve_triangular
 
 from dask_em.core.records import Array
 
 __all__ = [
+    "LOG_2PI",
     "add_scatter",
     "covariances_of",
     "factors_of",
@@ -16,8 +19,16 @@ __all__ = [
     "lower_factors",
     "mahalanobis",
     "packed",
+    "transposed",
     "unpacked",
 ]
+
+LOG_2PI = math.log(2 * math.pi)
+
+
+def transposed(matrices: Array) -> Array:
+    """Each matrix (..., d, p) transposed: a view (..., p, d)."""
+    return np.swapaxes(matrices, -1, -2)
 
 
 def lower_factors(covariances: Array) -> Array:

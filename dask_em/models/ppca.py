@@ -10,10 +10,9 @@ from numpy.random import Generator
 
 from dask_em.core.block import Block
 from dask_em.core.em import check_likelihood
-from dask_em.errors import DataError
-from dask_em.models.frame import Frame, mean_and_spread
+from dask_em.models.frame import Frame
 from dask_em.models.ppca_choice import Choice
-from dask_em.models.ppca_closed import check_latent, closed_form
+from dask_em.models.ppca_closed import closed_form
 from dask_em.models.ppca_gram import PPCAStatistics
 from dask_em.models.ppca_missing import MissingPPCA
 from dask_em.models.ppca_model import LatentModel, random_start
@@ -49,13 +48,7 @@ class PPCA(LatentModel[PPCAStatistics]):
     choice: Choice | None = None
 
     def initialize(self, sample: Block, rng: Generator) -> PPCAParameters:
-        check_latent(self.n_components, sample.n_features)
-        if not sample.mass > 0:
-            raise DataError("there are no rows to start from; give one with a positive weight")
-        mean, spread = mean_and_spread(sample.values.astype(np.float64, copy=False), sample.weights)
-        # a variance of zero is refused here; what a floor allows begins above it
-        variance, _ = self.floor.apply(float((spread**2).mean()), float((spread**2).mean()))
-        frame = Frame.around(mean, spread, isotropic=True)
+        mean, variance, frame = self.near(sample)
         if self.start == "random":
             return random_start(mean, variance, frame, self.n_components, rng)
         nothing_known = PPCAParameters.spherical(mean, variance, frame)
@@ -63,9 +56,9 @@ class PPCA(LatentModel[PPCAStatistics]):
         check_likelihood(statistics)
         found = self.closed_form(statistics)
         # where that costs no digits, rows are squared as they are: they need not be copied
-        plain = replace(found, frame=Frame.plain(sample.n_features))
-        lost = float(np.finfo(np.float64).eps) * plain.condition
-        return plain if sample.values.dtype == np.float64 and lost <= LOST_BY_STAYING else found
+        plain, dtype = replace(found, frame=Frame.plain(sample.n_features)), sample.values.dtype
+        lost = replace(statistics, at=plain).lost(dtype, plain)
+        return plain if dtype == np.float64 and lost <= LOST_BY_STAYING else found
 
     def expect(self, block: Block, parameters: PPCAParameters) -> PPCAStatistics:
         return PPCAStatistics.of(block, parameters)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
@@ -90,10 +90,6 @@ class Analysers(Record):
         made = cls(means, loadings, noises, parts[0].normal.place)
         made.__dict__["normal"] = Gaussians.stacked([one.normal for one in parts])
         return made
-
-    def __getstate__(self) -> dict[str, Any]:
-        # what was computed from the fields is computed again where it arrives
-        return {one.name: getattr(self, one.name) for one in fields(self)}
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from dask_em.core.records import Array
-from dask_em.models.matrices import packed
+from dask_em.models.matrices import LOG_2PI, packed
 from dask_em.models.ppca_parameters import PPCAParameters
 from dask_em.models.ppca_patterns import inverses, pattern_order
 
 __all__ = ["SLICE", "Latents", "close_gaps", "latents", "pairs"]
 
-LOG_2PI = math.log(2 * math.pi)
 #: numbers that a slice of rows may fill one of its arrays with, unless that is below 256 rows
 SLICE = 2**17
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Self
 
@@ -78,9 +78,6 @@ class PPCAStatistics(Statistics):
         """
         placed = replace(parameters, frame=self.frame)
         return float(np.finfo(tile_dtype(dtype, self.at)).eps) * placed.condition
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {one.name: getattr(self, one.name) for one in fields(self)}
 
 
 def _moments(block: Block, parameters: PPCAParameters) -> tuple[Array, Array]:

@@ -11,8 +11,9 @@ from numpy.random import Generator
 from dask_em.core.block import Block
 from dask_em.core.model import Model, Repair
 from dask_em.core.records import Array, Statistics
-from dask_em.errors import InputError
-from dask_em.models.frame import Frame
+from dask_em.errors import DataError, InputError
+from dask_em.models.frame import Frame, mean_and_spread
+from dask_em.models.ppca_closed import check_latent
 from dask_em.models.ppca_noise import NoiseFloor
 from dask_em.models.ppca_parameters import PPCAParameters, n_free
 from dask_em.models.ppca_posterior import RowPosterior
@@ -22,6 +23,8 @@ __all__ = ["STARTS", "LatentModel", "draw", "random_start"]
 S = TypeVar("S", bound=Statistics)
 
 STARTS = ("closed", "random")
+#: features whose mean and spread are computed at once, so that a wide sample is not copied
+COLUMNS = 256
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,30 @@ class LatentModel(Model[PPCAParameters, S]):
             raise InputError(f"n_components={self.n_components}; it must be 1 or more")
         if self.start not in STARTS:
             raise InputError(f"start={self.start!r}; it must be one of {STARTS}")
+
+    def near(self, sample: Block) -> tuple[Array, float, Frame]:
+        """Mean (d,) of rows without gaps, the mean variance of their features, a frame near them.
+
+        Raises
+        ------
+        InputError
+            If there are too many latent dimensions.
+        DataError, DegenerateError
+            If there are no rows, or all are alike.
+        """
+        check_latent(self.n_components, sample.n_features)
+        if not sample.mass > 0:
+            raise DataError("there are no rows to start from; give one with a positive weight")
+        columns = [
+            mean_and_spread(
+                sample.values[:, start : start + COLUMNS].astype(np.float64), sample.weights
+            )
+            for start in range(0, sample.n_features, COLUMNS)
+        ]
+        mean, spread = (np.concatenate(part) for part in zip(*columns, strict=True))
+        # a variance of zero is refused here; what a floor allows begins above it
+        variance, _ = self.floor.apply(float((spread**2).mean()), float((spread**2).mean()))
+        return mean, variance, Frame.around(mean, spread, isotropic=True)
 
     def sample(
         self, n_rows: int, parameters: PPCAParameters, rng: Generator

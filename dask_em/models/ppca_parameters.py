@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from scipy.linalg import cho_solve
@@ -200,7 +200,3 @@ class PPCAParameters(Parameters):
         inside = self.framed
         squares = (inside.mean**2).sum() + (inside.loadings**2).sum() + inside.noise_variance
         return float(squares / inside.noise_variance)
-
-    def __getstate__(self) -> dict[str, Any]:
-        # what was computed from the fields is computed again where it arrives
-        return {one.name: getattr(self, one.name) for one in fields(self)}

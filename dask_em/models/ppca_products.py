@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 
@@ -66,9 +66,6 @@ class PPCAProducts(Statistics):
         """(d, q) the covariance of the rows in the frame, times the loadings there."""
         along = self.mean @ self.at.framed.loadings
         return np.asarray(self.product / self.mass - np.outer(self.mean, along))
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {one.name: getattr(self, one.name) for one in fields(self)}
 
 
 def _sums(block: Block, candidates: Sequence[PPCAParameters]) -> tuple[Array, float, list[Array]]:

@@ -13,15 +13,13 @@ from dask_em.core.krylov import WIDTH, ascended
 from dask_em.core.records import Array
 from dask_em.core.span import Span
 from dask_em.core.spectral import Spectral
-from dask_em.models.frame import Frame, mean_and_spread
+from dask_em.models.frame import Frame
 from dask_em.models.ppca_noise import NoiseFloor
 from dask_em.models.ppca_parameters import PPCAParameters
 from dask_em.models.ppca_products import PPCAProducts
 
-__all__ = ["PPCASpectral", "frame_of"]
+__all__ = ["PPCASpectral"]
 
-#: features whose mean and spread are computed at once, so that a wide sample is not copied
-COLUMNS = 256
 #: readings of a sample, in memory, that find where a fit starts, and how near to its optimum
 SAMPLE_READINGS, SAMPLE_GAP = 12, 1e-3
 #: directions of the sample are worth a product where so much of them is not in a start already
@@ -125,15 +123,3 @@ def _sketch(mean: Array, variance: float, frame: Frame, m: int, rng: Generator) 
     """
     directions = np.linalg.qr(rng.standard_normal((len(mean), m)))[0]
     return PPCAParameters(mean, directions * np.sqrt(variance), variance, frame)
-
-
-def frame_of(sample: Block) -> tuple[Array, Array, Frame]:
-    """Mean (d,) and standard deviation (d,) of a sample, and the frame near them."""
-    columns = [
-        mean_and_spread(
-            sample.values[:, start : start + COLUMNS].astype(np.float64), sample.weights
-        )
-        for start in range(0, sample.n_features, COLUMNS)
-    ]
-    mean, spread = (np.concatenate(part) for part in zip(*columns, strict=True))
-    return mean, spread, Frame.around(mean, spread, isotropic=True)

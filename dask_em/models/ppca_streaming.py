@@ -10,13 +10,11 @@ from numpy.random import Generator
 
 from dask_em.core.block import Block
 from dask_em.core.model import Model
-from dask_em.errors import DataError
-from dask_em.models.ppca_closed import check_latent
 from dask_em.models.ppca_missing import MissingPPCA
 from dask_em.models.ppca_model import LatentModel, random_start
 from dask_em.models.ppca_parameters import PPCAParameters
 from dask_em.models.ppca_products import PPCAProducts
-from dask_em.models.ppca_spectral import PPCASpectral, frame_of
+from dask_em.models.ppca_spectral import PPCASpectral
 from dask_em.models.ppca_sums import em_step
 
 __all__ = ["StreamingPPCA"]
@@ -41,12 +39,7 @@ class StreamingPPCA(LatentModel[PPCAProducts]):
     """
 
     def initialize(self, sample: Block, rng: Generator) -> PPCAParameters:
-        check_latent(self.n_components, sample.n_features)
-        if not sample.mass > 0:
-            raise DataError("there are no rows to start from; give one with a positive weight")
-        mean, spread, frame = frame_of(sample)
-        # a variance of zero is refused here; what a floor allows begins above it
-        variance, _ = self.floor.apply(float((spread**2).mean()), float((spread**2).mean()))
+        mean, variance, frame = self.near(sample)
         if self.start == "random":
             return random_start(mean, variance, frame, self.n_components, rng)
         return self.spectral().of_sample(sample, mean, variance, frame, rng)[0]

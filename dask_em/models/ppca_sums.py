@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,12 +9,12 @@ import numpy as np
 
 from dask_em.core.block import Block
 from dask_em.core.records import Array
+from dask_em.models.matrices import LOG_2PI
 from dask_em.models.ppca_noise import NoiseFloor
 from dask_em.models.ppca_parameters import PPCAParameters
 
 __all__ = ["LOST_DIGITS", "block_dtype", "em_step", "log_likelihood", "tile_dtype", "tiles"]
 
-LOG_2PI = math.log(2 * math.pi)
 #: relative error of a noise variance, for one row, above which float32 rows are squared in float64
 LOST_DIGITS = 1e-3
 #: weights above this, and below its inverse, are taken times squares in float64

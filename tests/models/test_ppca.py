@@ -22,6 +22,7 @@ from dask_em.errors import DataError, DegenerateError, InputError, SchemaError, 
 from dask_em.models.frame import Frame
 from dask_em.models.ppca import PPCA
 from dask_em.models.ppca_closed import closed_form
+from dask_em.models.ppca_model import LatentModel
 from dask_em.models.ppca_noise import NoiseFloor
 from dask_em.models.ppca_parameters import PPCAParameters
 from dask_em.testing.models import MODEL_LAWS, ModelCase
@@ -75,19 +76,24 @@ def step(rows: Array, parameters: PPCAParameters) -> PPCAParameters:
     return PPCAParameters(mean, loadings, float(np.sum(left)) / rows.size)
 
 
-CASES = [
-    ModelCase(
-        f"ppca-{start}",
-        PPCA(2, start),
-        rows=rows_of(TRUTH),
-        planted=TRUTH,
-        log_density=log_density,
-        step=step,
-        moved=moved,
-        single=1e-4,
-    )
-    for start in ("closed", "random")
-]
+def cases(name: str, model: Callable[[int, str], LatentModel[Any]]) -> list[ModelCase]:
+    """The law cases of a model of rows without gaps, from either start."""
+    return [
+        ModelCase(
+            f"{name}-{start}",
+            model(2, start),
+            rows=rows_of(TRUTH),
+            planted=TRUTH,
+            log_density=log_density,
+            step=step,
+            moved=moved,
+            single=1e-4,
+        )
+        for start in ("closed", "random")
+    ]
+
+
+CASES = cases("ppca", PPCA)
 
 
 @pytest.mark.parametrize("law", MODEL_LAWS, ids=lambda law: law.__name__)

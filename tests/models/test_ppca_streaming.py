@@ -28,21 +28,9 @@ from dask_em.models.ppca_parameters import PPCAParameters
 from dask_em.models.ppca_streaming import StreamingPPCA
 from dask_em.testing.models import MODEL_LAWS, ModelCase
 from tests.engine.sources import MadeSource
-from tests.models.test_ppca import IRIS, TRUTH, WINE, log_density, moved, rows_of, step
+from tests.models.test_ppca import IRIS, WINE, cases, log_density
 
-CASES = [
-    ModelCase(
-        f"streaming-ppca-{start}",
-        StreamingPPCA(2, start),
-        rows=rows_of(TRUTH),
-        planted=TRUTH,
-        log_density=log_density,
-        step=step,
-        moved=moved,
-        single=1e-4,
-    )
-    for start in ("closed", "random")
-]
+CASES = cases("streaming-ppca", StreamingPPCA)
 
 
 @pytest.mark.parametrize("law", MODEL_LAWS, ids=lambda law: law.__name__)
