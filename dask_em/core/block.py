@@ -11,7 +11,7 @@ import numpy as np
 from dask_em.core.records import Array
 from dask_em.errors import DataError, SchemaError
 
-__all__ = ["MISSING", "Block", "Missing", "check_weights"]
+__all__ = ["MISSING", "Block", "Missing", "check_weights", "listed"]
 
 #: the policies on rows that hold NaN
 MISSING = ("error", "drop", "model")
@@ -124,7 +124,7 @@ class Missing:
         if infinite.any():
             raise DataError(
                 f"Input X contains infinity: {int(infinite.sum())} of {len(block)} rows of "
-                f"{where}, features {_some(np.isinf(block.values))}; mask them or "
+                f"{where}, features {_columns(np.isinf(block.values))}; mask them or "
                 "clip them first, no policy admits infinity"
             )
         if self.policy == "model":
@@ -134,7 +134,7 @@ class Missing:
         if self.policy == "error":
             raise DataError(
                 f"Input X contains NaN: {int(rows.sum())} of {len(block)} rows of {where}, "
-                f'features {_some(nan)}; pass missing="drop" to leave such rows out'
+                f'features {_columns(nan)}; pass missing="drop" to leave such rows out'
                 + self.modelled
                 * ', or missing="model" to use what is observed of them'
             )
@@ -178,8 +178,13 @@ def _all_finite(values: Array) -> bool:
         return bool(np.isfinite(flat @ flat)) or bool(np.isfinite(values).all())
 
 
-def _some(flags: Array, limit: int = 5) -> str:
+def _columns(flags: Array) -> str:
     """Which columns of (n, d) flags are set, in words."""
-    found = np.flatnonzero(flags.any(axis=0))
-    text = ", ".join(str(index) for index in found[:limit])
+    return listed(np.asarray(flags.any(axis=0)))
+
+
+def listed(features: Array, names: Sequence[str] | None = None, limit: int = 5) -> str:
+    """Features that flags (d,) are set for, in words, by their names where these are known."""
+    found = np.flatnonzero(features)
+    text = ", ".join(str(i) if names is None else names[i] for i in found[:limit])
     return text if len(found) <= limit else f"{text}, ... ({len(found)} in all)"

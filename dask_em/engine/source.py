@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from dask_em.core.block import Block
+from dask_em.core.block import Block, listed
 from dask_em.core.records import Array
 from dask_em.engine.fingerprint import Fingerprint
 
@@ -78,11 +78,7 @@ class Schema:
         limit : int
             How many are listed at most.
         """
-        found = np.flatnonzero(features)
-        names = self.feature_names
-        listed = [str(i) if names is None else names[i] for i in found[:limit]]
-        more = len(found) > limit
-        return ", ".join(listed) + (f", ... ({len(found)} in all)" if more else "")
+        return listed(features, self.feature_names, limit)
 
     def region(self, index: int) -> Region | None:
         """Where a chunk lies, without reading it; None where `sample_chunks` are not known."""

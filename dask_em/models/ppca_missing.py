@@ -8,7 +8,7 @@ from typing import Self
 import numpy as np
 from numpy.random import Generator
 
-from dask_em.core.block import Block
+from dask_em.core.block import Block, listed
 from dask_em.core.records import FIXED, Array, Statistics
 from dask_em.errors import DataError, DegenerateError
 from dask_em.models.frame import Frame
@@ -184,9 +184,9 @@ def _sums(some: Latents, weights: Array | None) -> tuple[Array, Array, Array, Ar
 
 
 def _check_observed(observed: Array) -> None:
-    never = np.flatnonzero(~(observed > 0))
-    if len(never):
-        named = ", ".join(str(index) for index in never[:5]) + (", ..." if len(never) > 5 else "")
+    never = ~(observed > 0)
+    if never.any():
         raise DataError(
-            f"{len(never)} of {len(observed)} features are never observed: {named}; leave them out"
+            f"{int(never.sum())} of {len(observed)} features are never observed: {listed(never)}; "
+            "leave them out"
         )
