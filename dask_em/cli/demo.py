@@ -158,7 +158,7 @@ def _draw(folder: Folder, model: GaussianMixture) -> None:
     from dask_em.cli.photographs import panorama
     from dask_em.cli.picture import save_picture
 
-    labels: Any = zarr.open_array(folder.labels, path="label", mode="r")
+    labels: Any = zarr.open_array(folder.labels, path="class", mode="r")
     k, passes = len(model.weights_), model.n_iter_
     save_picture(
         folder.picture,

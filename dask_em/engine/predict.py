@@ -5,9 +5,11 @@ from __future__ import annotations
 import sys
 import uuid
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     import dask.array
     from distributed import Client
 
-__all__ = ["Output", "Prediction", "lazily", "now", "write"]
+__all__ = ["Output", "Prediction", "Writer", "lazily", "now", "write"]
 
 
 #: rows that are asked at a time
@@ -166,11 +168,20 @@ def _warn_in_task(found: Readable) -> None:
     warn(text, UserWarning, stacklevel=2)
 
 
-class Output(Protocol):
-    """A store of the samples' shape; small and picklable."""
+#: keeps the answers to each query for one chunk
+Writer: TypeAlias = Callable[[Readable, tuple[Array, ...]], None]
 
-    def write(self, region: Region, values: Array) -> None:
-        """Write one region. Regions of different tasks share no chunk of the store."""
+
+class Output(ABC):
+    """Where the answers of a writing pass go; small and picklable."""
+
+    @abstractmethod
+    def writing(self) -> AbstractContextManager[Writer]:
+        """What one task keeps its answers with, called for each of its chunks, in order."""
+
+    def partitions(self, source: Source, plan: Plan) -> list[list[Partition]]:
+        """For each task its leaves. What different tasks write must not touch."""
+        return plan.partitions(source)
 
 
 @dataclass(frozen=True)
@@ -178,13 +189,13 @@ class _Writing:
     """What the tasks of a writing pass share."""
 
     prediction: Prediction
-    outputs: tuple[Output, ...]
+    output: Output
 
 
 def write(
     source: Source,
     prediction: Prediction,
-    outputs: tuple[Output, ...],
+    output: Output,
     *,
     client: Client | None = None,
     monitor: Monitor | None = None,
@@ -193,8 +204,8 @@ def write(
 
     Parameters
     ----------
-    outputs : tuple of Output
-        One for each query.
+    output : Output
+        For the answers to all queries, in their order.
 
     Raises
     ------
@@ -204,20 +215,19 @@ def write(
     runner, monitor = choose_runner(source, client), monitor or Monitor()
     plan = Plan.make(source, runner.resources)
     monitor.begin("predict", 0, plan.n_tasks)
-    writing = _Writing(prediction, outputs)
-    tally = runner.reduce("em-predict", _write_leaves, plan.partitions(source), writing, monitor)
+    writing, tasks = _Writing(prediction, output), output.partitions(source, plan)
+    tally = runner.reduce("em-predict", _write_leaves, tasks, writing, monitor)
     return tally or Tally()
 
 
 def _write_leaves(leaves: list[Partition], writing: _Writing, stopped: Callable[[], bool]) -> Tally:
     total = Tally()
-    for found in readable_ahead(leaves, writing.prediction.reading):
-        if stopped():
-            raise InterruptedError("the pass was stopped")
-        answers = writing.prediction.answers(found)
-        for output, values in zip(writing.outputs, answers, strict=True):
-            output.write(found.region, values)
-        total = total + found.tally
+    with writing.output.writing() as write:
+        for found in readable_ahead(leaves, writing.prediction.reading):
+            if stopped():
+                raise InterruptedError("the pass was stopped")
+            write(found, writing.prediction.answers(found))
+            total = total + found.tally
     return total
 
 

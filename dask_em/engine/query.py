@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -32,9 +33,11 @@ class Query(ABC):
 
     #: stands where a row was left out because it holds NaN or cannot be read
     absent: ClassVar[float] = np.nan
-    #: the array of answers in a store, and its axis beside those of the samples
+    #: the array of answers in a store, and its axes beside those of the samples
     name: ClassVar[str]
-    axis: ClassVar[str] = "component"
+    axes: ClassVar[tuple[str, ...]] = ()
+    #: what the array says of itself
+    attributes: ClassVar[Mapping[str, Any]] = {}
 
     @classmethod
     def of(cls, parameters: Any, floats: np.dtype) -> Self:
@@ -65,7 +68,8 @@ class Label(Query):
     """The most probable component; -1 for a row without an answer."""
 
     absent = -1
-    name = "label"
+    name = "class"
+    attributes: ClassVar = {"long_name": "most probable component, -1 for none"}
 
     @property
     def dtype(self) -> np.dtype:
@@ -80,6 +84,8 @@ class Probability(Query):
     """The posterior probability of each component."""
 
     name = "probability"
+    axes = ("component",)
+    attributes: ClassVar = {"long_name": "posterior probability of a component", "units": "1"}
 
     def ask(self, posterior: MixturePosterior) -> Array:
         return posterior.responsibilities
@@ -93,7 +99,8 @@ class Probability(Query):
 class LogDensity(Query):
     """The log-density of the row, nats; of what is observed of it, where it has gaps."""
 
-    name = "log_density"
+    name = "log_likelihood"
+    attributes: ClassVar = {"long_name": "log-likelihood of a row", "units": "nat"}
 
     @classmethod
     def of(cls, parameters: Any, floats: np.dtype) -> Self:  # noqa: ARG003 - as all queries
@@ -108,6 +115,8 @@ class Score(Query):
     """The posterior mean of the latent variables."""
 
     name = "score"
+    axes: ClassVar[tuple[str, ...]] = ("component",)
+    attributes: ClassVar = {"long_name": "posterior mean of the latent variables", "units": "1"}
 
     @classmethod
     def of(cls, parameters: Any, floats: np.dtype) -> Self:
@@ -126,6 +135,8 @@ class Covariance(Score):
     """The posterior covariance of the latent variables."""
 
     name = "covariance"
+    axes = ("component", "other_component")
+    attributes: ClassVar = {"long_name": "posterior covariance of the latent variables"}
 
     def ask(self, posterior: LatentPosterior) -> Array:
         return posterior.covariances
@@ -140,7 +151,8 @@ class Filled(Query):
     """The row, its gaps replaced by their posterior mean."""
 
     name = "filled"
-    axis = "feature"
+    axes = ("feature",)
+    attributes: ClassVar = {"long_name": "observed values, and posterior means in their gaps"}
 
     @classmethod
     def of(cls, parameters: Any, floats: np.dtype) -> Self:
@@ -159,6 +171,7 @@ class Deviation(Filled):
     """The standard deviation of what is put into gaps; 0 for what is observed."""
 
     name = "deviation"
+    attributes: ClassVar = {"long_name": "standard deviation of what is put into gaps"}
 
     def ask(self, posterior: LatentPosterior) -> Array:
         return posterior.deviations

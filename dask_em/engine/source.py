@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -13,7 +13,10 @@ from dask_em.core.block import Block, listed
 from dask_em.core.records import Array
 from dask_em.engine.fingerprint import Fingerprint
 
-__all__ = ["Chunk", "Partition", "Reader", "Region", "Schema", "Source"]
+if TYPE_CHECKING:
+    from dask_em.engine.query import Query
+
+__all__ = ["Chunk", "Coordinate", "Partition", "Reader", "Region", "Schema", "Source"]
 
 #: where a chunk lies among the samples: one slice per sample axis, with known start and stop
 Region: TypeAlias = tuple[slice, ...]
@@ -45,6 +48,10 @@ class Schema:
         Bytes on disk, where the store tells them cheaply.
     decoding_bytes : int
         Bytes of what is decoded beside the rows of a chunk, and thrown away again.
+    sample_dims : tuple of str, or None
+        Names of the sample axes.
+    feature_units : tuple of (str or None), or None
+        Physical unit of each feature, as its source spells it.
     """
 
     n_features: int
@@ -57,6 +64,8 @@ class Schema:
     sample_chunks: tuple[tuple[int, ...], ...] | None = None
     stored_bytes: int | None = None
     decoding_bytes: int = 0
+    sample_dims: tuple[str, ...] | None = None
+    feature_units: tuple[str | None, ...] | None = None
 
     @property
     def n_rows(self) -> int | None:
@@ -90,6 +99,15 @@ class Schema:
         return tuple(
             slice(start, start + length) for start, length in zip(starts, lengths, strict=True)
         )
+
+
+@dataclass(frozen=True)
+class Coordinate:
+    """Labels along sample axes, such as a time for each sample, as a store would hold them."""
+
+    dims: tuple[str, ...]  # of the sample axes, in the order of the axes of `values`
+    values: Array  # numbers or text; a time is a number whose attributes tell its units
+    attributes: Mapping[str, Any]  # in JSON
 
 
 @dataclass(frozen=True)
@@ -153,3 +171,19 @@ class Source(ABC):
     def fingerprint(self) -> Fingerprint:
         """What tells these rows from others, without a pass over them; asked after every pass."""
         return Fingerprint.of(self.schema)
+
+    def coordinates(self) -> Mapping[str, Coordinate]:
+        """Coordinates of the sample axes by name, read now; for what is written beside answers."""
+        return {}
+
+    def labelled(self, answers: Any, query: Query) -> Any:
+        """Answers for all samples, in the kind of container that the rows came in.
+
+        Parameters
+        ----------
+        answers : array or dask.array.Array
+            In the shape of the samples, with the axes of the query behind.
+        query : Query
+            What was asked.
+        """
+        return answers

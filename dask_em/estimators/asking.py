@@ -37,13 +37,14 @@ def prediction_of(
 
 
 def answer(estimator: Any, source: Source, kind: type[Query], missing: str | None = None) -> Any:
-    """One answer for each row, of rows in memory at once, otherwise as a dask array."""
+    """One answer for each row, of rows in memory at once, otherwise lazily."""
     prediction = prediction_of(estimator, source, (kind,), missing)
+    (query,) = prediction.queries
     if not source.local:
-        return lazily(source, prediction)
+        return source.labelled(lazily(source, prediction), query)
     answers, tally = now(source, prediction)
     warn_of_skipped(tally.bad_chunks, UNANSWERED, "predict")
-    return answers
+    return source.labelled(answers, query)
 
 
 def score_of(estimator: Any, source: Source, client: Client | None = None) -> Score:

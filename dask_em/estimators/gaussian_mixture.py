@@ -264,7 +264,7 @@ class GaussianMixture(Answering, DensityMixin, BaseEstimator):  # type: ignore[m
         X : array (..., d), dask array, path, URL, Zarr array or group, or Source
             The rows.
         url : str or path
-            Of the Zarr group to be made; its array ``label`` has the shape of the samples.
+            Of the Zarr group to be made; its array ``class`` has the shape of the samples.
         probabilities, log_density : str or path, optional
             Of further groups, for what `predict_proba` and `score_samples` give.
         overwrite : bool

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +14,7 @@ from dask_em.core.records import Array
 from dask_em.engine.source import Source
 from dask_em.errors import DataError, SchemaError
 from dask_em.sources.arrays import NumpySource
-from dask_em.sources.registry import open_source
+from dask_em.sources.registry import in_memory, open_source, selectable
 
 __all__ = ["Selection", "check_enough_rows", "features_kept_on_failure", "open_rows"]
 
@@ -48,7 +46,7 @@ def open_rows(
     estimator : BaseEstimator
         Its ``n_features_in_`` and ``feature_names_in_`` are set with `reset`, checked without.
     """
-    if _is_lazy(data):
+    if not in_memory(data):
         source = _opened(data, sample_weight, selection)
         _note_features(estimator, source, reset)
         return source
@@ -59,7 +57,7 @@ def open_rows(
 
 
 def _opened(data: Any, sample_weight: Any, selection: Selection) -> Source:
-    chosen = selection if isinstance(data, str | os.PathLike) or _is_zarr(data) else Selection()
+    chosen = selection if selectable(data) else Selection()
     return open_source(
         data,
         sample_weight=sample_weight,
@@ -67,19 +65,6 @@ def _opened(data: Any, sample_weight: Any, selection: Selection) -> Source:
         sample_dims=chosen.sample_dims,
         storage_options=chosen.storage_options,
     )
-
-
-def _is_lazy(data: Any) -> bool:
-    """Whether data are a store, a Source or a dask array, rather than rows in memory."""
-    if isinstance(data, str | os.PathLike | Source) or _is_zarr(data):
-        return True
-    dask_array = sys.modules.get("dask.array")
-    return dask_array is not None and isinstance(data, dask_array.Array)
-
-
-def _is_zarr(data: Any) -> bool:
-    zarr = sys.modules.get("zarr")
-    return zarr is not None and isinstance(data, zarr.Array | zarr.Group)
 
 
 def _in_memory(estimator: Any, data: Any, reset: bool) -> Array:

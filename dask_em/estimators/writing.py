@@ -55,18 +55,12 @@ def write_answers(
         )
     prediction = prediction_of(estimator, source, tuple(wanted), missing)
     planned = [
-        Planned(
-            url,
-            query.name,
-            query.dtype,
-            query.trailing[0] if query.trailing else None,
-            axis=query.axis,
-        )
+        Planned(url, query.name, query.dtype, query.trailing, query.axes, query.attributes)
         for query, url in zip(prediction.queries, wanted.values(), strict=True)
     ]
     with create_outputs(
         planned, source, overwrite=overwrite, storage_options=output_options
-    ) as outputs:
-        tally = write(source, prediction, outputs, client=client, monitor=monitor)
+    ) as output:
+        tally = write(source, prediction, output, client=client, monitor=monitor)
     warn_of_skipped(tally.bad_chunks, UNANSWERED, "predict")
     return tally

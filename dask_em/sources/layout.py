@@ -28,9 +28,8 @@ class Layout:
     def of(
         cls,
         schema: Schema,
-        columns: int | None,
-        dims: Sequence[str] | None,
-        axis: str = "component",
+        trailing: Sequence[int] = (),
+        axes: Sequence[str] = (),
     ) -> Self:
         """The layout in which no two regions that are written share a chunk.
 
@@ -38,12 +37,10 @@ class Layout:
         ----------
         schema : Schema
             Of the source whose rows are answered; its sample chunks become the array's.
-        columns : int or None
-            Numbers for each row; None for one, without an axis of its own.
-        dims : sequence of str, optional
-            Names of the sample axes.
-        axis : str
-            Name of the axis of columns.
+        trailing : sequence of int
+            Lengths of further axes, for more than one number a row.
+        axes : sequence of str
+            Their names.
 
         Raises
         ------
@@ -52,10 +49,12 @@ class Layout:
         """
         chunks = _chunks(schema)
         shape = tuple(schema.sample_shape or ())
-        names = tuple(dims) if dims is not None else _axis_names(len(shape))
-        if columns is None:
-            return cls(shape, chunks, names)
-        return cls((*shape, columns), (*chunks, max(1, columns)), (*names, axis))
+        names = schema.sample_dims or _axis_names(len(shape))
+        return cls(
+            (*shape, *trailing),
+            (*chunks, *(max(1, length) for length in trailing)),
+            (*names, *axes),
+        )
 
 
 def _chunks(schema: Schema) -> tuple[int, ...]:

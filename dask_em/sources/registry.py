@@ -13,8 +13,10 @@ from dask_em.engine.source import Source
 from dask_em.errors import SchemaError
 from dask_em.sources.arrays import NumpySource
 
-__all__ = ["open_source"]
+__all__ = ["in_memory", "open_source", "selectable"]
 
+#: libraries whose objects are opened, not converted
+LAZY = frozenset({"dask", "pyarrow", "xarray", "zarr"})
 ACCEPTED = (
     "a NumPy array or what converts to one (list, pandas DataFrame), a dask array, a path or URL "
     "of a Zarr store, a zarr.Array or zarr.Group, or a dask_em Source"
@@ -75,6 +77,17 @@ def open_source(
 
         return DaskSource(data, sample_weight)
     return NumpySource(_array(data), sample_weight, _column_names(data))
+
+
+def in_memory(data: Any) -> bool:
+    """Whether data are rows that NumPy understands, rather than a store or a lazy container."""
+    home = type(data).__module__.partition(".")[0]
+    return home not in LAZY and not isinstance(data, str | os.PathLike | Source)
+
+
+def selectable(data: Any) -> bool:
+    """Whether features of the data can be selected: a Source and a dask array have them all."""
+    return not isinstance(data, Source) and not _is(data, "dask.array", "Array")
 
 
 def _is(data: Any, module: str, *names: str) -> bool:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,14 +16,16 @@ from zarr.abc.store import Store
 from zarr.storage import LocalStore
 
 from dask_em.core.records import Array
-from dask_em.engine.source import Region, Source
+from dask_em.engine.predict import Output, Writer
+from dask_em.engine.readable import Readable
+from dask_em.engine.source import Coordinate, Region, Source
 from dask_em.errors import SourceError
 from dask_em.place import URL, Options, parse_place
 from dask_em.sources.apart import check_outputs
 from dask_em.sources.drafts import MARK, UNFINISHED, Draft, drafted, explained, put_all, unwritten
 from dask_em.sources.layout import Layout
 
-__all__ = ["Planned", "ZarrOutput", "create_outputs"]
+__all__ = ["Planned", "ZarrOutput", "ZarrOutputs", "create_outputs"]
 
 
 @dataclass(frozen=True)
@@ -76,34 +79,46 @@ class ZarrOutput:
 
 
 @dataclass(frozen=True)
+class ZarrOutputs(Output):
+    """An array for the answers to each query."""
+
+    arrays: tuple[ZarrOutput, ...]
+
+    @contextmanager
+    def writing(self) -> Iterator[Writer]:
+        yield self._write
+
+    def _write(self, found: Readable, answers: tuple[Array, ...]) -> None:
+        for array, values in zip(self.arrays, answers, strict=True):
+            array.write(found.region, values)
+
+
+@dataclass(frozen=True)
 class Planned:
-    """An output that is to be made: a Zarr 3 group with one array, which xarray opens.
+    """An array that is to be made, in a Zarr 3 group that xarray opens.
 
     Parameters
     ----------
     url : str or path
-        A local path, or any URL that fsspec opens.
+        Of the group: a local path, or any URL that fsspec opens.
     name : str
         Of the array in the group.
     dtype : dtype
         Of the array.
-    columns : int or None
-        Numbers for each row; None for one, without an axis of its own.
-    dims : sequence of str, optional
-        Names of the sample axes.
-    attributes : mapping, optional
+    trailing : tuple of int
+        Lengths of the axes behind those of the samples.
+    axes : tuple of str
+        Their names.
+    attributes : mapping
         What the array says about itself, in JSON.
-    axis : str
-        Name of the axis of columns.
     """
 
     url: URL
     name: str
     dtype: Any
-    columns: int | None = None
-    dims: Sequence[str] | None = None
-    attributes: Mapping[str, Any] | None = None
-    axis: str = "component"
+    trailing: tuple[int, ...] = ()
+    axes: tuple[str, ...] = ()
+    attributes: Mapping[str, Any] = field(default_factory=dict)
 
 
 @contextmanager
@@ -113,8 +128,10 @@ def create_outputs(
     *,
     overwrite: bool = False,
     storage_options: Options = None,
-) -> Iterator[tuple[ZarrOutput, ...]]:
-    """Outputs for the rows of a source, for as long as they are written.
+) -> Iterator[ZarrOutputs]:
+    """Arrays for the rows of a source, for as long as they are written.
+
+    Arrays of one URL share a group. Beside them lie the coordinates of the source.
 
     When the context ends all are at their places; when it raises none is, and what was there
     before is unchanged (a URL with `overwrite` excepted: there the old goes first).
@@ -140,32 +157,52 @@ def create_outputs(
         If the source's chunks have no known or no regular lengths.
     """
     # refused before anything is made
-    layouts = [Layout.of(source.schema, one.columns, one.dims, one.axis) for one in planned]
-    check_outputs([one.url for one in planned], overwrite, storage_options, source)
+    layouts = [Layout.of(source.schema, one.trailing, one.axes) for one in planned]
+    urls = list(dict.fromkeys(one.url for one in planned))
+    check_outputs(urls, overwrite, storage_options, source)
+    coordinates = source.coordinates()
     with ExitStack() as stack:
-        drafts, outputs = [], []
-        for one, layout in zip(planned, layouts, strict=True):
-            place = parse_place(one.url, storage_options)
+        drafts = {}
+        for url in urls:
+            place = parse_place(url, storage_options)
             with explained(place):
-                draft = stack.enter_context(drafted(place, overwrite))
-                _create_array(draft, one, layout)
-            drafts.append(draft)
-            outputs.append(ZarrOutput(draft.store, one.name, str(place)))
-        yield tuple(outputs)
-        put_all(drafts)
+                drafts[url] = stack.enter_context(drafted(place, overwrite))
+                _create_group(drafts[url], coordinates)
+        for one, layout in zip(planned, layouts, strict=True):
+            with explained(drafts[one.url].place):
+                _create_array(drafts[one.url], one, layout)
+        yield ZarrOutputs(
+            tuple(
+                ZarrOutput(drafts[one.url].store, one.name, str(drafts[one.url].place))
+                for one in planned
+            )
+        )
+        put_all(list(drafts.values()))
+
+
+def _create_group(draft: Draft, coordinates: Mapping[str, Coordinate]) -> None:
+    root = zarr.create_group(draft.store, attributes={MARK: UNFINISHED})
+    for name, coordinate in coordinates.items():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # text is not in the specification of format 3 yet
+            root.create_array(
+                name,
+                data=coordinate.values,
+                dimension_names=coordinate.dims,
+                attributes=dict(coordinate.attributes),
+            )
 
 
 def _create_array(draft: Draft, planned: Planned, layout: Layout) -> None:
     dtype = np.dtype(planned.dtype)
-    root = zarr.create_group(draft.store, attributes={MARK: UNFINISHED})
-    root.create_array(
+    zarr.open_group(draft.store, mode="r+").create_array(
         planned.name,
         shape=layout.shape,
         chunks=layout.chunks,
         dtype=dtype,
         fill_value=_absent(dtype),
         dimension_names=layout.dims,
-        attributes=dict(planned.attributes or {}),
+        attributes=dict(planned.attributes),
     )
 
 

@@ -25,7 +25,7 @@ def test_scores_and_densities_in_the_same_pass(gaps: str, latent: str) -> None:
     assert (found["rows"], found["bytes_read"]) == (4000, 4000 * 6 * 8)
     model = dask_em.load(latent)
     np.testing.assert_array_equal(values("s.zarr", "score"), model.transform(gaps))
-    np.testing.assert_array_equal(values("d.zarr", "log_density"), model.score_samples(gaps))
+    np.testing.assert_array_equal(values("d.zarr", "log_likelihood"), model.score_samples(gaps))
     assert xarray.open_zarr("s.zarr").score.dims[-1] == "component"
 
 

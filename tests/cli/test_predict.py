@@ -17,7 +17,7 @@ from tests.cli.conftest import run
 def test_labels(store: str, model: str) -> None:
     text = run("predict", model, store, "--out", "labels.zarr").stdout
     assert "12 k rows" in text
-    labels = zarr.open_array("labels.zarr", path="label")
+    labels = zarr.open_array("labels.zarr", path="class")
     assert labels.shape == (40, 300)
     expected = dask_em.load(model).predict(zarr.open_array(store)[:])
     np.testing.assert_array_equal(labels[:], expected)
@@ -28,17 +28,17 @@ def test_probabilities_and_densities_in_the_same_pass(store: str, model: str) ->
     found = json.loads(run("predict", model, store, "--out", "l.zarr", *outputs, "--json").stdout)
     assert found["bytes_read"] == 12_000 * 3 * 8
     probabilities = xarray.open_zarr("p.zarr").probability
-    labels = xarray.open_zarr("l.zarr").label
+    labels = xarray.open_zarr("l.zarr")["class"]
     np.testing.assert_array_equal(probabilities.argmax("component"), labels)
     values = zarr.open_array(store)[:].reshape(-1, 3)
     densities = dask_em.load(model).score_samples(values).reshape(40, 300)
-    np.testing.assert_allclose(xarray.open_zarr("d.zarr").log_density, densities)
+    np.testing.assert_allclose(xarray.open_zarr("d.zarr").log_likelihood, densities)
 
 
 def test_features_are_remembered(fields: str) -> None:
     run("fit", fields, "-k", 2, "--out", "m.zarr", "--features", "u,v", "--missing", "drop")
     run("predict", "m.zarr", fields, "--out", "labels.zarr")
-    labels = zarr.open_array("labels.zarr", path="label")[:]
+    labels = zarr.open_array("labels.zarr", path="class")[:]
     assert (labels[2] == -1).all()
     assert (labels[:2] >= 0).all()
 
@@ -90,7 +90,7 @@ def test_unreadable_chunks_may_be_skipped(store: str, model: str) -> None:
     found = json.loads(result.stdout)
     assert (found["bad_chunks"], found["rows"]) == (1, 39 * 300)
     assert "warning: 1 chunk could not be read" in result.stderr
-    labels = zarr.open_array("labels.zarr", path="label")[:]
+    labels = zarr.open_array("labels.zarr", path="class")[:]
     assert (labels[3] == -1).all()
     assert (np.delete(labels, 3, axis=0) >= 0).all()
     text = run(*words, "--on-bad-chunk", "skip", "--overwrite").stdout

@@ -41,7 +41,7 @@ def test_running_scheduler(large: str, cluster: LocalCluster) -> None:
     finish(spawn("fit", large, "-k", 3, "--out", "model.zarr", *address))
     finish(spawn("predict", "model.zarr", large, "--out", "labels.zarr", *address))
     expected = dask_em.load("model.zarr").predict(zarr.open_array(large)[:])
-    np.testing.assert_array_equal(zarr.open_array("labels.zarr", path="label"), expected)
+    np.testing.assert_array_equal(zarr.open_array("labels.zarr", path="class"), expected)
 
 
 def test_ctrl_c(large: str, folder: Path) -> None:
@@ -110,6 +110,6 @@ def test_demo(folder: Path) -> None:
     assert found["peak_worker_bytes"] < 400e6
     with Image.open(found["picture"]) as picture:
         assert picture.size > (1000, 800)
-    labels = zarr.open_array(found["labels"], path="label")
+    labels = zarr.open_array(found["labels"], path="class")
     assert len(np.unique(labels[0])) == 8
     assert "holds an earlier demo" in run("demo", "--out", "demo", code=1).stderr

@@ -24,7 +24,7 @@ def test_compares_and_saves_the_best(store: str) -> None:
     best = dask_em.load("best.zarr")
     np.testing.assert_allclose(sorted(best.means_[:, 0]), sorted(CENTRES[:, 0]), atol=0.1)
     run("predict", "best.zarr", store, "--out", "labels.zarr")
-    assert zarr.open_array("labels.zarr/label").shape == (40, 300)
+    assert zarr.open_array("labels.zarr/class").shape == (40, 300)
 
 
 @pytest.mark.parametrize(

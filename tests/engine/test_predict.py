@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from dask_em import ChunkError, DataError, Gaussian, Mixture, SchemaError, Stopping
 from dask_em.core.block import Block, Missing
 from dask_em.core.em import fit
-from dask_em.engine.predict import Prediction, lazily, now, write
+from dask_em.engine.predict import Output, Prediction, lazily, now, write
 from dask_em.engine.query import Label, LogDensity, Probability
 from dask_em.engine.stream import Reading
 from dask_em.models.seeding import KMeans
@@ -80,21 +81,26 @@ def test_unknown_chunks_need_their_sizes():
         lazily(source, prediction(source, Label))
 
 
-class Memory:
+class Memory(Output):
     """An output that knows what was written where."""
 
-    def __init__(self, columns=()):
-        self.found = np.full((len(ROWS), *columns), -7.0)
+    def __init__(self, *trailing):
+        self.found = [np.full((len(ROWS), *axes), -7.0) for axes in trailing]
 
-    def write(self, region, values):
-        assert (self.found[region] == -7).all()
-        self.found[region] = values
+    @contextmanager
+    def writing(self):
+        yield self.write
+
+    def write(self, found, answers):
+        for array, values in zip(self.found, answers, strict=True):
+            assert (array[found.region] == -7).all()
+            array[found.region] = values
 
 
 def written(source, *kinds, **options):
-    outputs = tuple(Memory((3,) if kind is Probability else ()) for kind in kinds)
-    tally = write(source, prediction(source, *kinds, **options), outputs)
-    return tally, *(output.found for output in outputs)
+    output = Memory(*((3,) if kind is Probability else () for kind in kinds))
+    tally = write(source, prediction(source, *kinds, **options), output)
+    return tally, *output.found
 
 
 def test_writing_reads_once_and_writes_each_region_once():

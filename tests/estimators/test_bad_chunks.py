@@ -60,7 +60,7 @@ def test_answers_at_once_where_rows_can_be_read(method: str) -> None:
 
 
 def test_written_answers(store: Path, tmp_path: Path) -> None:
-    names = ("label", "probability", "log_density")
+    names = ("class", "probability", "log_likelihood")
     urls = [tmp_path / f"{name}.out" for name in names]
     model, outputs = fitted(), {"probabilities": urls[1], "log_density": urls[2]}
     with pytest.raises(ChunkError, match="c/5/0"):
@@ -84,7 +84,7 @@ def test_a_bad_chunk_of_a_cube_costs_its_own_samples(tmp_path: Path) -> None:
     labels[4:8, 3:6] = -1
     with pytest.warns(UserWarning, match=SKIPPED):
         model.write_predictions(tmp_path / "x.zarr", tmp_path / "labels.zarr")
-    assert (zarr.open_array(tmp_path / "labels.zarr", path="label")[:] == labels).all()
+    assert (zarr.open_array(tmp_path / "labels.zarr", path="class")[:] == labels).all()
 
 
 SCORES: dict[str, Callable[[GaussianMixture, Any], float]] = {

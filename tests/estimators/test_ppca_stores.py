@@ -106,7 +106,7 @@ def test_answers_are_written_in_one_reading(store: Path, tmp_path: Path) -> None
     written = [xarray.open_zarr(path) for path in paths]
     filled, spread = found.fill(CUBE, return_std=True)
     assert_allclose(written[0].score, found.transform(CUBE), atol=1e-12)
-    assert_allclose(written[1].log_density, found.score_samples(CUBE))
+    assert_allclose(written[1].log_likelihood, found.score_samples(CUBE))
     assert_allclose(written[2].filled, filled)
     assert_allclose(written[3].deviation, spread)
     assert written[0].score.dims[-1] == "component"

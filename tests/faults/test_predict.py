@@ -45,7 +45,7 @@ def test_labels_that_workers_write(client, store, model, tmp_path):
     with pytest.warns(UserWarning, match="2 chunks could not be read"):
         tally = model.write_predictions(store, tmp_path / "labels.zarr", client=client)
     assert (tally.rows, tally.bad_chunks) == (6200, 2)
-    labels = zarr.open_array(tmp_path / "labels.zarr", path="label")
+    labels = zarr.open_array(tmp_path / "labels.zarr", path="class")
     np.testing.assert_array_equal(labels[:], expected(model))
 
 

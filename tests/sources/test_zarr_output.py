@@ -6,6 +6,7 @@ import os
 import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,19 +46,20 @@ class Described(Source):
 
 
 @contextmanager
-def created(url: Any, given: Schema, columns: int | None = None, **options: Any) -> Iterator[Any]:
+def created(url: Any, given: Schema, trailing: Any = (), **options: Any) -> Iterator[Any]:
     how = {name: options.pop(name) for name in ("overwrite",) if name in options}
-    one = Planned(url, columns=columns, **{"name": "labels", "dtype": "i2", **options})
-    with create_outputs([one], Described(given), **how) as (output,):
+    axes = ("component",) * len(trailing)
+    one = Planned(url, **{"name": "labels", "dtype": "i2", **options}, trailing=trailing, axes=axes)
+    with create_outputs([one], Described(given), **how) as outputs:
+        (output,) = outputs.arrays
         yield output
 
 
 def write(url: Any, given: Schema = ROWS, values: Any = VALUES, **options: Any) -> None:
-    columns = None if values.ndim == 2 else values.shape[2]
     assert given.sample_chunks is not None
     assert given.sample_shape is not None
     grid = Grid(given.sample_shape, given.sample_chunks)
-    with created(url, given, columns, **options) as output:
+    with created(url, given, values.shape[2:], **options) as output:
         copy = pickle.loads(pickle.dumps(output))
         for index in range(grid.n_cells):
             region = grid.region(index)
@@ -65,7 +67,8 @@ def write(url: Any, given: Schema = ROWS, values: Any = VALUES, **options: Any) 
 
 
 def test_is_what_was_written(tmp_path: Path) -> None:
-    write(tmp_path / "out.zarr", dims=("y", "x"), attributes={"units": "1"})
+    named = replace(ROWS, sample_dims=("y", "x"))
+    write(tmp_path / "out.zarr", named, attributes={"units": "1"})
     labels = xarray.open_zarr(tmp_path / "out.zarr").labels
     assert labels.dims == ("y", "x")
     assert labels.dtype == "int16"
@@ -170,7 +173,7 @@ def test_place_that_cannot_be_written(tmp_path: Path) -> None:
 def write_two(urls: list[Any], value: int = 1, **options: Any) -> None:
     planned = [Planned(url, "labels", "i2") for url in urls]
     with create_outputs(planned, Described(ROWS), **options) as outputs:
-        for output in outputs:
+        for output in outputs.arrays:
             output.write((slice(0, 3), slice(0, 5)), np.full((3, 5), value))
 
 
