@@ -199,7 +199,7 @@ def test_chunks_that_cannot_be_read_have_no_answer(tmp_path: Path) -> None:
 
 def test_nothing_to_write_is_not_read() -> None:
     found = PPCA(2).fit(ROWS)
-    with pytest.raises(dask_em.InputError, match="every URL is None.* score, log_density"):
+    with pytest.raises(dask_em.InputError, match="every URL is None.* score, log_likelihood"):
         found.write_scores(ROWS, None)
 
 
