@@ -17,7 +17,16 @@ from dask_em.sources.axes import Axes
 from dask_em.sources.cf import Packing
 from dask_em.sources.rows import row_dtype
 
-__all__ = ["Column", "column_of_array", "columns_of_group", "feature_names", "weight_column"]
+__all__ = [
+    "Column",
+    "column_of_array",
+    "columns_of_group",
+    "dimensions",
+    "feature_names",
+    "feature_units",
+    "sample_dimensions",
+    "weight_column",
+]
 
 #: coordinates longer than this do not name features: reading them would no longer be cheap
 LONGEST_COORDINATE = 1000
@@ -188,6 +197,25 @@ def feature_names(
     if not all(column.name for column in columns):
         return None
     return tuple(name for column in columns for name in _labels(column, coordinates))
+
+
+def feature_units(columns: Sequence[Column]) -> tuple[str | None, ...] | None:
+    """The attribute ``units`` of each feature's array; None where no array has one."""
+    told = [column.array.attrs.get("units") for column in columns]
+    if all(unit is None for unit in told):
+        return None
+    return tuple(
+        None if unit is None else str(unit)
+        for unit, column in zip(told, columns, strict=True)
+        for _ in range(column.axes.n_features)
+    )
+
+
+def sample_dimensions(columns: Sequence[Column]) -> tuple[str, ...] | None:
+    """Names of the sample axes; None where the first array has none."""
+    first = columns[0]
+    dims = dimensions(first.array)
+    return None if dims is None else first.axes.sample_part(dims)
 
 
 def _labels(column: Column, coordinates: Mapping[str, Any]) -> list[str]:

@@ -16,7 +16,7 @@ from zarr.storage import FsspecStore, LocalStore, MemoryStore, WrapperStore, Zip
 from dask_em.core.block import check_weights
 from dask_em.core.records import Array
 from dask_em.engine.fingerprint import Fingerprint, digest, probe
-from dask_em.engine.source import Partition, Schema, Source
+from dask_em.engine.source import Coordinate, Partition, Schema, Source
 from dask_em.errors import SchemaError, SourceError
 from dask_em.place import without_secrets
 from dask_em.sources.cells import StoredPartition
@@ -25,8 +25,11 @@ from dask_em.sources.columns import (
     column_of_array,
     columns_of_group,
     feature_names,
+    feature_units,
+    sample_dimensions,
     weight_column,
 )
+from dask_em.sources.coordinates import stored_coordinates
 from dask_em.sources.grid import Grid
 from dask_em.sources.paths import existing_path, is_url
 from dask_em.sources.stored import metadata_of, some_bytes, when_written
@@ -51,8 +54,10 @@ class ZarrSource(Source):
         stored: Grid,
         weights: Column | Array | None,
         schema: Schema,
+        group: zarr.Group | None = None,
     ) -> None:
         self.schema = schema
+        self._group = group
         self._columns, self._weights = tuple(columns), weights
         self._grid, self._stored = grid, stored
         self.local = any(_is_local(column.array.store) for column in columns)
@@ -116,8 +121,11 @@ class ZarrSource(Source):
             sample_chunks=grid.lengths,
             stored_bytes=_stored_bytes(columns),
             decoding_bytes=tiling.decoding_bytes,
+            sample_dims=sample_dimensions(columns),
+            feature_units=feature_units(columns),
         )
-        return cls(columns, grid, tiling.stored, weighed, schema)
+        group = node if isinstance(node, zarr.Group) else None
+        return cls(columns, grid, tiling.stored, weighed, schema, group)
 
     def partition(self, chunks: range) -> Partition:
         weights: Any = self._weights
@@ -127,6 +135,11 @@ class ZarrSource(Source):
         return StoredPartition(
             chunks, self._columns, self._grid, self._stored, weights, self.schema.dtype
         )
+
+    def coordinates(self) -> Mapping[str, Coordinate]:
+        if self._group is None:
+            return {}
+        return stored_coordinates(self._group, self._columns, self.schema.sample_dims)
 
     def fingerprint(self) -> Fingerprint:
         columns, weights = list(self._columns), self._weights

@@ -170,7 +170,7 @@ def create_outputs(
                 _create_group(drafts[url], coordinates)
         for one, layout in zip(planned, layouts, strict=True):
             with explained(drafts[one.url].place):
-                _create_array(drafts[one.url], one, layout)
+                _create_array(drafts[one.url], one, layout, coordinates)
         yield ZarrOutputs(
             tuple(
                 ZarrOutput(drafts[one.url].store, one.name, str(drafts[one.url].place))
@@ -193,8 +193,12 @@ def _create_group(draft: Draft, coordinates: Mapping[str, Coordinate]) -> None:
             )
 
 
-def _create_array(draft: Draft, planned: Planned, layout: Layout) -> None:
+def _create_array(
+    draft: Draft, planned: Planned, layout: Layout, coordinates: Mapping[str, Coordinate]
+) -> None:
     dtype = np.dtype(planned.dtype)
+    # one called like an axis is known by that (CF conventions 1.11, section 5)
+    others = [name for name in coordinates if name not in layout.dims]
     zarr.open_group(draft.store, mode="r+").create_array(
         planned.name,
         shape=layout.shape,
@@ -202,7 +206,7 @@ def _create_array(draft: Draft, planned: Planned, layout: Layout) -> None:
         dtype=dtype,
         fill_value=_absent(dtype),
         dimension_names=layout.dims,
-        attributes=dict(planned.attributes),
+        attributes={**planned.attributes, **({"coordinates": " ".join(others)} if others else {})},
     )
 
 

@@ -86,6 +86,7 @@ def schema_is_truthful(case: SourceCase, scratch: Path) -> None:
     assert schema.dtype in (np.float32, np.float64)
     assert schema.n_rows in (n, None)
     assert schema.feature_names is None or len(schema.feature_names) == d
+    assert schema.feature_units is None or len(schema.feature_units) == d
     assert schema.describe
     assert schema.stored_bytes is None or schema.stored_bytes >= 0
     for chunk in _read(source, [range(schema.n_chunks)]):
@@ -170,6 +171,22 @@ def nothing_is_read_before_it_is_wanted(case: SourceCase, scratch: Path) -> None
     assert case.probe() > before, "the probe does not see reading"
 
 
+def coordinates_lie_along_the_samples(case: SourceCase, scratch: Path) -> None:
+    """Dims are those of the samples, and coordinates have their lengths."""
+    source = case.make(scratch)
+    dims, shape = source.schema.sample_dims, source.schema.sample_shape
+    coordinates = source.coordinates()
+    if dims is None:
+        assert not coordinates, "coordinates of axes without names"
+        return
+    assert len(set(dims)) == len(dims), "two sample axes have one name"
+    assert shape is None or len(dims) == len(shape)
+    for name, coordinate in coordinates.items():
+        assert set(coordinate.dims) <= set(dims), f"{name} lies along an axis that is no sample's"
+        lengths = dict(zip(dims, shape or coordinate.values.shape, strict=True))
+        assert coordinate.values.shape == tuple(lengths[dim] for dim in coordinate.dims)
+
+
 SOURCE_LAWS: tuple[Callable[[SourceCase, Path], None], ...] = (
     rows_are_read_once_and_in_place,
     schema_is_truthful,
@@ -177,6 +194,7 @@ SOURCE_LAWS: tuple[Callable[[SourceCase, Path], None], ...] = (
     partitions_cut_anywhere,
     reading_again_gives_the_same,
     partitions_travel,
+    coordinates_lie_along_the_samples,
     nothing_is_read_before_it_is_wanted,
 )
 

@@ -1,0 +1,70 @@
+"""Coordinates of a group's arrays, by the conventions of xarray and CF."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from dask_em.engine.source import Coordinate
+from dask_em.sources.columns import Column, dimensions
+
+__all__ = ["stored_coordinates"]
+
+#: coordinates of more bytes are not copied beside answers
+LARGEST_BYTES = 64 * 2**20
+#: what is said of an array by other means
+SAID_ELSEWHERE = ("_ARRAY_DIMENSIONS", "coordinates")
+
+
+def stored_coordinates(
+    group: Any, columns: Sequence[Column], sample_dims: Sequence[str] | None
+) -> dict[str, Coordinate]:
+    """The coordinates of the sample axes, as they are stored.
+
+    They are the arrays called like an axis, and those that the attribute ``coordinates`` of the
+    group or of a column names (CF conventions 1.11, section 5).
+
+    Warns
+    -----
+    UserWarning
+        If one is too large to be copied.
+    """
+    found = {}
+    for name in dict.fromkeys(_names(group.attrs, columns, sample_dims or ())):
+        array = group.get(name)
+        dims = _dimensions(array)
+        if dims is None or not set(dims) <= set(sample_dims or ()):
+            continue
+        if array.nbytes > LARGEST_BYTES:
+            warnings.warn(
+                f"the coordinate {name} takes {array.nbytes / 2**20:,.0f} MiB and is not copied, "
+                f"the limit is {LARGEST_BYTES / 2**20:,.0f}; take it from the store of the rows",
+                UserWarning,
+                stacklevel=2,
+            )
+            continue
+        found[name] = Coordinate(dims, np.asarray(array[...]), _attributes(array))
+    return found
+
+
+def _names(
+    attributes: Mapping[str, Any], columns: Sequence[Column], sample_dims: Sequence[str]
+) -> Iterator[str]:
+    yield from sample_dims
+    for told in (attributes, *(column.array.attrs for column in columns)):
+        listed = told.get("coordinates")
+        if isinstance(listed, str):
+            yield from listed.split()
+
+
+def _dimensions(array: Any) -> tuple[str, ...] | None:
+    if not hasattr(array, "shape"):  # nothing is there, or a group
+        return None
+    return dimensions(array) if array.shape else ()
+
+
+def _attributes(array: Any) -> dict[str, Any]:
+    return {name: value for name, value in dict(array.attrs).items() if name not in SAID_ELSEWHERE}

@@ -1,0 +1,80 @@
+"""Coordinates of Zarr stores, which lie beside the answers that are written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray
+
+from dask_em import GaussianMixture
+from dask_em.sources.zarr import ZarrSource
+
+RNG = np.random.default_rng(3)
+GRID = ("time", "lat", "lon")
+
+
+def dataset() -> xarray.Dataset:
+    t, s = RNG.normal(size=(2, 6, 8, 10))
+    return xarray.Dataset(
+        {"t": (GRID, t, {"units": "K"}), "s": (GRID[::-1], s.T), "depth": (GRID[1:], t[0])},
+        {
+            "time": pd.date_range("2020-01-31", periods=6, freq="D"),
+            "lat": ("lat", np.arange(8.0), {"units": "degrees_north"}),
+            "lon": np.arange(10),
+            "area": (("lat", "lon"), np.ones((8, 10), "f4")),
+            "day": ("time", np.arange(6) % 3),
+            "run": 3,
+        },
+    )
+
+
+def stored(path: Path, zarr_format: Any = 3) -> xarray.Dataset:
+    made = dataset()
+    made.to_zarr(path, zarr_format=zarr_format, consolidated=False)
+    return made
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_answers_have_the_coordinates_of_the_rows(tmp_path: Path, zarr_format: int) -> None:
+    given = stored(tmp_path / "rows.zarr", zarr_format)
+    mixture = GaussianMixture(2, random_state=0, max_iter=3, tol=0.1)
+    mixture.fit(tmp_path / "rows.zarr", features=["t", "s"])
+    mixture.write_predictions(
+        tmp_path / "rows.zarr", tmp_path / "l.zarr", probabilities=tmp_path / "p.zarr"
+    )
+    with xarray.open_zarr(tmp_path / "l.zarr") as labels:
+        assert list(labels.data_vars) == ["class"]
+        assert labels["class"].dims == GRID
+        assert labels["class"].long_name == "most probable component, -1 for none"
+        labels.attrs.clear()
+        xarray.testing.assert_identical(labels.coords.to_dataset(), given.coords.to_dataset())
+    with xarray.open_zarr(tmp_path / "p.zarr") as probabilities:
+        assert probabilities.probability.dims == (*GRID, "component")
+        xarray.testing.assert_equal(probabilities.time, given.time)
+
+
+def test_coordinates_of_features_stay_behind(tmp_path: Path) -> None:
+    stored(tmp_path / "rows.zarr")
+    source = ZarrSource.open(tmp_path / "rows.zarr", features=["t", "s"], sample_dims=["lat"])
+    assert source.schema.sample_dims == ("lat",)
+    assert list(source.coordinates()) == ["lat", "run"]
+
+
+def test_units_of_features(tmp_path: Path) -> None:
+    stored(tmp_path / "rows.zarr")
+    source = ZarrSource.open(tmp_path / "rows.zarr", features=["s", "t"], sample_dims=GRID[:2])
+    assert source.schema.feature_units == (None,) * 10 + ("K",) * 10
+    source = ZarrSource.open(tmp_path / "rows.zarr", features=["depth"])
+    assert source.schema.feature_units is None
+
+
+def test_large_coordinates_are_left_out(tmp_path: Path, monkeypatch: Any) -> None:
+    stored(tmp_path / "rows.zarr")
+    monkeypatch.setattr("dask_em.sources.coordinates.LARGEST_BYTES", 100)
+    source = ZarrSource.open(tmp_path / "rows.zarr", features=["t"])
+    with pytest.warns(UserWarning, match="coordinate area takes .* and is not copied"):
+        assert set(source.coordinates()) == {"time", "lat", "lon", "day", "run"}
