@@ -170,7 +170,8 @@ class Mixture(Model[MixtureParameters, MixtureStatistics]):
         """Responsibilities (n, k) and log-densities (n,) in nats."""
         kernel = self._kernel(block, parameters)
         n = len(block)
-        responsibilities, log_density = np.empty((n, parameters.k)), np.empty(n)
+        # a component's in a row: they are compared, and come, component by component
+        responsibilities, log_density = np.empty((parameters.k, n)), np.empty(n)
         at = 0
         for tile in _tiles(block, kernel.tile_rows):
             joint = kernel.log_joint(tile.values)
@@ -179,11 +180,11 @@ class Mixture(Model[MixtureParameters, MixtureStatistics]):
             constant = kernel.row_constant()
             if constant is not None:
                 log_density[rows] += constant
-            responsibilities[rows] = joint.T
+            responsibilities[:, rows] = joint
             at += len(tile)
         far = ~np.isfinite(log_density)  # so far from all components that the squares overflow
-        log_density[far], responsibilities[far] = -np.inf, 1 / parameters.k
-        return responsibilities, log_density
+        log_density[far], responsibilities[:, far] = -np.inf, 1 / parameters.k
+        return responsibilities.T, log_density
 
     def sample(
         self, n_rows: int, parameters: MixtureParameters, rng: Generator

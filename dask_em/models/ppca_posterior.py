@@ -24,7 +24,13 @@ class RowPosterior:
     @property
     def scores(self) -> Array:
         """(n, q) posterior mean of the latent variables."""
-        return self._means[0]
+        if "_means" in vars(self) or np.isnan(self.values).any():
+            return self._means[0]
+        # without gaps one matrix serves all rows
+        with np.errstate(over="ignore", invalid="ignore"):
+            centred = np.subtract(self.values, self.parameters.mean, dtype=np.float64)
+            centred *= 1 / self.parameters.unit
+            return np.asarray(centred @ self.parameters.framed.gain.T)
 
     @cached_property
     def covariances(self) -> Array:
