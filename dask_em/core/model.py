@@ -119,6 +119,10 @@ class LatentPosterior(Protocol):
         """(n, d) rows with their gaps replaced by the posterior mean."""
 
     @property
+    def reconstructions(self) -> Array:
+        """(n, d) posterior mean of the rows without their noise."""
+
+    @property
     def deviations(self) -> Array:
         """(n, d) standard deviation of what is put into gaps; 0 for what is observed."""
 

@@ -20,6 +20,7 @@ __all__ = [
     "LogDensity",
     "Probability",
     "Query",
+    "Reconstruction",
     "Score",
 ]
 
@@ -175,6 +176,17 @@ class Deviation(Filled):
 
     def ask(self, posterior: LatentPosterior) -> Array:
         return posterior.deviations
+
+
+@dataclass(frozen=True)
+class Reconstruction(Filled):
+    """The posterior mean of the row without its noise: what the latent variables say of it."""
+
+    name = "reconstruction"
+    attributes: ClassVar = {"long_name": "posterior mean of a row, without its noise"}
+
+    def ask(self, posterior: LatentPosterior) -> Array:
+        return posterior.reconstructions
 
 
 def _most_probable(responsibilities: Array) -> Array:

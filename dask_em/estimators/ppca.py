@@ -15,7 +15,14 @@ from dask_em.core.block import MISSING
 from dask_em.core.records import Array
 from dask_em.engine.method import ALGORITHMS
 from dask_em.engine.monitor import Monitor
-from dask_em.engine.query import Covariance, Deviation, Filled, LogDensity, Score
+from dask_em.engine.query import (
+    Covariance,
+    Deviation,
+    Filled,
+    LogDensity,
+    Reconstruction,
+    Score,
+)
 from dask_em.errors import SchemaError
 from dask_em.estimators.answering import Answering
 from dask_em.estimators.asking import answer
@@ -294,6 +301,21 @@ class PPCA(  # the mixins come without types
         filled = answer(self, source, Filled, "model")
         return (filled, answer(self, source, Deviation, "model")) if return_std else filled
 
+    def reconstruct(self, X: Any, **selection: Any) -> Any:
+        """The posterior mean of each row without its noise: ``W z + mean``, (..., d).
+
+        It is `inverse_transform` of what `transform` gives, for rows of any kind: those of xarray
+        come back as their variables. With ``missing="model"``, gaps are filled.
+
+        Parameters
+        ----------
+        X : array (..., d), data frame, dask array, xarray object, path, URL, Zarr or Source
+            The rows.
+        **selection
+            ``features``, ``sample_dims`` and ``storage_options``, those of `fit` unless given.
+        """
+        return answer(self, self._opened(X, None, selection), Reconstruction)
+
     def get_covariance(self) -> Array:
         """(d, d) covariance of the rows, squared units of the data."""
         check_is_fitted(self)
@@ -312,7 +334,15 @@ class PPCA(  # the mixins come without types
         rng = drawing_of(self, random_state)
         return self._model.sample(n_samples, self._parameters, rng)[0]
 
-    def write_scores(self, X: Any, url: Any, *, log_density: Any = None, **options: Any) -> Tally:
+    def write_scores(
+        self,
+        X: Any,
+        url: Any,
+        *,
+        log_density: Any = None,
+        reconstruction: Any = None,
+        **options: Any,
+    ) -> Tally:
         """Write what `transform` gives to a Zarr store, region by region, reading once.
 
         Parameters
@@ -321,8 +351,8 @@ class PPCA(  # the mixins come without types
             The rows.
         url : str or path
             Of the Zarr group to be made; its array ``score`` has the shape (..., q).
-        log_density : str or path, optional
-            Of a further group, for what `score_samples` gives.
+        log_density, reconstruction : str or path, optional
+            Of further groups, for what `score_samples` and `reconstruct` give.
         **options
             ``overwrite, output_options, client, monitor, features, sample_dims,
             storage_options``, as in `GaussianMixture.write_predictions`.
@@ -334,7 +364,8 @@ class PPCA(  # the mixins come without types
         """
         from dask_em.estimators.writing import write_answers
 
-        return write_answers(self, X, {Score: url, LogDensity: log_density}, **options)
+        places = {Score: url, LogDensity: log_density, Reconstruction: reconstruction}
+        return write_answers(self, X, places, **options)
 
     def write_filled(self, X: Any, url: Any, *, deviation: Any = None, **options: Any) -> Tally:
         """Write what `fill` gives to a Zarr store, region by region, reading once.

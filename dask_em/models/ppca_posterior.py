@@ -50,6 +50,11 @@ class RowPosterior:
         return self._filled[0]
 
     @property
+    def reconstructions(self) -> Array:
+        """(n, d) posterior mean of the rows without their noise."""
+        return self.scores @ self.parameters.loadings.T + self.parameters.mean
+
+    @property
     def deviations(self) -> Array:
         """(n, d) standard deviation of what is put into gaps; 0 for what is observed."""
         return self._filled[1]

@@ -18,10 +18,6 @@ from dask_em.sources.rows import as_rows, row_dtype
 
 __all__ = ["NumpySource"]
 
-#: a pass over an array takes about this many chunks, each between the two sizes in bytes
-CHUNKS = 16
-SMALLEST, LARGEST = 256 * 2**10, 32 * 2**20
-
 
 @final
 class NumpySource(Source):
@@ -55,7 +51,7 @@ class NumpySource(Source):
         self._values: Array = values
         self._weights = None if weights is None else _shaped(weights, values.shape[:-1])
         row_bytes = d * dtype.itemsize + (0 if weights is None else 8)
-        self._grid = _grid(values.shape[:-1], row_bytes)
+        self._grid = Grid.in_memory(values.shape[:-1], row_bytes)
         self.schema = Schema(
             n_features=d,
             dtype=dtype,
@@ -94,13 +90,6 @@ class _NumpyPartition(Partition):
         weights = None if self.weights is None else self.weights[region].reshape(-1)
         name = f"rows {region_text(region)} of the array"
         return Chunk(index, name, Block(rows, weights), region)
-
-
-def _grid(sample_shape: tuple[int, ...], row_bytes: int) -> Grid:
-    # decided by the data alone, so that the same rows are summed in the same order everywhere
-    nbytes = int(np.prod(sample_shape)) * row_bytes
-    target = min(max(nbytes // CHUNKS, SMALLEST), LARGEST)
-    return Grid(sample_shape, (1,) * len(sample_shape)).coarsen(row_bytes, target)
 
 
 def _n_features(values: Array) -> int:

@@ -18,7 +18,7 @@ from dask_em.sources.columns import Column
 from dask_em.sources.grid import Grid, region_text
 from dask_em.sources.rows import as_weights
 
-__all__ = ["StoredPartition"]
+__all__ = ["NAMED_CHUNKS", "TRIED_CHUNKS", "StoredPartition", "stored_chunks"]
 
 #: of a cell that fails, at most so many stored chunks are tried to find those to blame
 TRIED_CHUNKS = 1000
@@ -105,7 +105,8 @@ def _read(column: Column, region: Region) -> Array:
 def _bad_chunks(column: Column, region: Region) -> list[str]:
     """Names of the first stored chunks of the region that fail when read alone."""
     bad = []
-    for key, selection in islice(_stored_chunks(column, region), TRIED_CHUNKS):
+    chunks = stored_chunks(column.array, column.axes.selection(region))
+    for key, selection in islice(chunks, TRIED_CHUNKS):
         try:
             column.array[selection]
         except Exception:
@@ -115,11 +116,16 @@ def _bad_chunks(column: Column, region: Region) -> list[str]:
     return bad
 
 
-def _stored_chunks(column: Column, region: Region) -> Iterator[tuple[str, Region]]:
-    """The name of each stored chunk, or shard, that a region touches, and what it shares."""
-    array = column.array
+def stored_chunks(array: Any, parts: Region) -> Iterator[tuple[str, Region]]:
+    """The name of each chunk, or shard, of a Zarr array that a region touches, and what it shares.
+
+    Parameters
+    ----------
+    array : zarr.Array
+    parts : tuple of slice
+        A region of the array.
+    """
     lengths = array.shards or array.chunks
-    parts = column.axes.selection(region)
     spans = [
         range(part.start // length, -(-part.stop // length))
         for part, length in zip(parts, lengths, strict=True)
@@ -135,7 +141,8 @@ def _stored_chunks(column: Column, region: Region) -> Iterator[tuple[str, Region
 
 def _chunk_name(columns: Sequence[Column], region: Region) -> str:
     if len(columns) == 1:
-        touched = list(islice(_stored_chunks(columns[0], region), 2))
+        selection = columns[0].axes.selection(region)
+        touched = list(islice(stored_chunks(columns[0].array, selection), 2))
         if len(touched) == 1:
             return f"chunk {touched[0][0]}"
     arrays = ", ".join(column.label for column in columns)

@@ -24,6 +24,7 @@ __all__ = [
     "dimensions",
     "feature_names",
     "feature_units",
+    "labels",
     "sample_dimensions",
     "weight_column",
 ]
@@ -45,12 +46,15 @@ class Column:
     array : object with shape, chunks, dtype, attrs, and item access by slices
     axes : Axes
     packing : Packing
+    dims : tuple of str, optional
+        Names of the array's axes, where the array itself does not tell them.
     """
 
     name: str
     array: Any
     axes: Axes
     packing: Packing
+    dims: tuple[str, ...] | None = None
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -219,14 +223,31 @@ def sample_dimensions(columns: Sequence[Column]) -> tuple[str, ...] | None:
 
 
 def _labels(column: Column, coordinates: Mapping[str, Any]) -> list[str]:
-    axes, dims = column.axes, dimensions(column.array)
+    return labels(column.name, column.axes, dimensions(column.array), coordinates)
+
+
+def labels(
+    name: str, axes: Axes, dims: Sequence[str] | None, coordinates: Mapping[str, Any]
+) -> list[str]:
+    """The names of the features of one array, e.g. ``temperature[pressure=30]``.
+
+    Parameters
+    ----------
+    name : str
+        Of the array.
+    axes : Axes
+    dims : sequence of str, optional
+        The names of its axes.
+    coordinates : mapping
+        By name of an axis an array of its labels, read if it is short.
+    """
     if not axes.feature_axes:
-        return [column.name]
+        return [name]
     per_axis = [
         _ticks(dims[axis] if dims else None, axes.shape[axis], coordinates)
         for axis in axes.feature_axes
     ]
-    return [f"{column.name}[{','.join(ticks)}]" for ticks in product(*per_axis)]
+    return [f"{name}[{','.join(ticks)}]" for ticks in product(*per_axis)]
 
 
 def _ticks(dim: str | None, length: int, coordinates: Mapping[str, Any]) -> list[str]:
@@ -234,7 +255,8 @@ def _ticks(dim: str | None, length: int, coordinates: Mapping[str, Any]) -> list
     if coordinate is None or coordinate.shape != (length,) or length > LONGEST_COORDINATE:
         return [str(index) for index in range(length)]
     try:
-        values = np.asarray(coordinate[:]).tolist()
+        found = np.asarray(coordinate[:])
+        values = (found.astype("U") if found.dtype.kind in "mM" else found).tolist()
     except Exception:  # a name is not worth a failure: the index does as well
         return [str(index) for index in range(length)]
     return [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate, product
@@ -10,7 +10,11 @@ from math import lcm, prod
 
 from dask_em.engine.source import Region
 
-__all__ = ["Grid", "region_text"]
+__all__ = ["Grid", "common_grid", "region_text"]
+
+#: a pass over rows in memory takes about this many cells, each between the two sizes in bytes
+CELLS = 16
+SMALLEST, LARGEST = 256 * 2**10, 32 * 2**20
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,15 @@ class Grid:
 
     shape: tuple[int, ...]
     chunks: tuple[int | tuple[int, ...], ...]
+
+    @classmethod
+    def in_memory(cls, shape: tuple[int, ...], row_bytes: int) -> Grid:
+        """Cells for rows in memory, which are stored in no chunks.
+
+        The data alone decide, so that the same rows are summed in the same order everywhere.
+        """
+        target = min(max(prod(shape) * row_bytes // CELLS, SMALLEST), LARGEST)
+        return cls(shape, (1,) * len(shape)).coarsen(row_bytes, target)
 
     @cached_property
     def counts(self) -> tuple[int, ...]:
@@ -158,6 +171,41 @@ def _evenly(whole: int, most: int) -> int:
     if most <= 1:
         return 1
     return -(-whole // -(-whole // most))
+
+
+def common_grid(
+    dims: Sequence[str],
+    shape: tuple[int, ...],
+    chunked: Sequence[Mapping[str, tuple[int, ...]]],
+    most: int,
+) -> Grid:
+    """The finest grid whose cells are made of whole chunks of several arrays.
+
+    Parameters
+    ----------
+    dims : sequence of str
+        Names of the axes.
+    shape : tuple of int
+        Their lengths.
+    chunked : sequence of mapping
+        For each array the lengths of its chunks by dimension; it may lack some.
+    most : int
+        Rows that a cell may hold; where it would hold more, the chunks of the first array that has
+        a dimension are the cells.
+    """
+    joined, first = [], []
+    for dim, length in zip(dims, shape, strict=True):
+        ends = [list(accumulate(one[dim])) for one in chunked if dim in one] or [[length]]
+        joined.append(_lengths(sorted(set(ends[0]).intersection(*ends[1:]))))
+        first.append(_lengths(ends[0]))
+    grid = Grid(shape, tuple(joined))
+    return grid if prod(grid.largest) <= most else Grid(shape, tuple(first))
+
+
+def _lengths(ends: Sequence[int]) -> tuple[int, ...]:
+    # a chunk without rows is no cell
+    starts = (0, *ends)
+    return tuple(end - start for start, end in zip(starts, ends, strict=False) if end > start)
 
 
 def region_text(region: Region) -> str:

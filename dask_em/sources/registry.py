@@ -18,8 +18,9 @@ __all__ = ["in_memory", "open_source", "selectable"]
 #: libraries whose objects are opened, not converted
 LAZY = frozenset({"dask", "pyarrow", "xarray", "zarr"})
 ACCEPTED = (
-    "a NumPy array or what converts to one (list, pandas DataFrame), a dask array, a path or URL "
-    "of a Zarr store, a zarr.Array or zarr.Group, or a dask_em Source"
+    "a NumPy array or what converts to one (list, pandas DataFrame), a dask array, an xarray "
+    "Dataset or DataArray, a path or URL of a Zarr store, a zarr.Array or zarr.Group, or a "
+    "dask_em Source"
 )
 
 
@@ -35,15 +36,16 @@ def open_source(
 
     Parameters
     ----------
-    data : array-like, dask array, str, path, zarr object or Source
+    data : array-like, dask array, xarray object, str, path, zarr object or Source
         Where the rows lie; features along the last axis.
     sample_weight : array-like, optional
         Non-negative weight of each row, in the shape of the sample axes. For a dask array also a
-        dask array, for Zarr also a path, a zarr.Array, or the name of an array of the group.
+        dask array, for Zarr also a path, a zarr.Array, or the name of an array of the group. For
+        xarray also a DataArray of some of the sample dimensions, or the name of a variable.
     features : sequence of str, optional
-        The arrays of a Zarr group that make up a row.
+        The arrays of a Zarr group, or the variables of a Dataset, that make up a row.
     sample_dims : sequence of str, optional
-        The dimensions of Zarr arrays that tell rows apart; the others are features.
+        The dimensions of Zarr or xarray arrays that tell rows apart; the others are features.
     storage_options : mapping, optional
         What fsspec needs to open a URL.
 
@@ -67,6 +69,13 @@ def open_source(
             sample_dims=sample_dims,
             weights=sample_weight,
             storage_options=storage_options,
+        )
+    if _is(data, "xarray", "Dataset", "DataArray"):
+        from dask_em.sources.xarray import XarraySource
+
+        _refuse(data, storage_options=storage_options)
+        return XarraySource.open(
+            data, features=features, sample_dims=sample_dims, weights=sample_weight
         )
     _refuse(data, features=features, sample_dims=sample_dims, storage_options=storage_options)
     if isinstance(data, Source):
@@ -133,7 +142,7 @@ def _reject_lazy(data: Any) -> None:
     """Refuse what NumPy would load as a whole, or wrap as one object."""
     kind = _kind(data)
     if kind.startswith("xarray."):
-        raise SchemaError(f"{kind} is not accepted as it is; pass its .data")
+        raise SchemaError(f"{kind} is not accepted as it is; pass a Dataset or a DataArray")
     if kind.startswith("dask."):
         raise SchemaError(
             f"{kind} is not accepted as it is; pass a dask array, e.g. .to_dask_array(lengths=True)"

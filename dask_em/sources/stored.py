@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from zarr.storage import LocalStore, ZipStore
 from dask_em.engine.fingerprint import digest
 from dask_em.errors import SourceError
 
-__all__ = ["metadata_of", "some_bytes", "when_written"]
+__all__ = ["metadata_of", "some_bytes", "stored_bytes", "when_written"]
 
 #: stored chunks, evenly spread, and bytes of each that are looked at: values of other rows differ,
 #: and with them compressed bytes
@@ -56,6 +56,14 @@ def when_written(array: Any) -> str | None:
     folder = Path(store.root, array.path)
     few = prod(_counts(array)) <= MOST_FILES
     return _stamps(_files(folder) if few else (folder / name for name in _some_chunks(array)))
+
+
+def stored_bytes(arrays: Sequence[Any]) -> int | None:
+    """Bytes on disk; None where that is not told cheaply."""
+    files = sum(prod(_counts(array)) for array in arrays)
+    if files > MOST_FILES or not all(isinstance(array.store, LocalStore) for array in arrays):
+        return None
+    return sum(int(array.nbytes_stored()) for array in arrays)
 
 
 def _stamps(paths: Any) -> str:

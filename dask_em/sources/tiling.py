@@ -179,7 +179,7 @@ def _check_size(
 
 def _rechunk(columns: Sequence[Column], chunks: tuple[int, ...], where: str) -> str:
     first = columns[0]
-    dims = dimensions(first.array)
+    dims = first.dims or dimensions(first.array)
     if not first.name or dims is None:
         stored = first.axes.stored_chunks(chunks)
         return (

@@ -11,7 +11,7 @@ from typing import Any, final
 import numpy as np
 import zarr
 from zarr.abc.store import Store
-from zarr.storage import FsspecStore, LocalStore, MemoryStore, WrapperStore, ZipStore
+from zarr.storage import FsspecStore, MemoryStore, WrapperStore, ZipStore
 
 from dask_em.core.block import check_weights
 from dask_em.core.records import Array
@@ -32,15 +32,13 @@ from dask_em.sources.columns import (
 from dask_em.sources.coordinates import stored_coordinates
 from dask_em.sources.grid import Grid
 from dask_em.sources.paths import existing_path, is_url
-from dask_em.sources.stored import metadata_of, some_bytes, when_written
+from dask_em.sources.stored import metadata_of, some_bytes, stored_bytes, when_written
 from dask_em.sources.tiling import Tiling
 
 __all__ = ["ZarrSource"]
 
 #: a chunk of more bytes of rows than this is refused
 LIMIT_BYTES = 512 * 2**20
-#: stored bytes are counted only for stores of at most so many files
-COUNTED_FILES = 1000
 
 
 @final
@@ -119,7 +117,7 @@ class ZarrSource(Source):
             feature_names=feature_names(columns, coordinates),
             describe=f"Zarr {'array' if isinstance(node, zarr.Array) else 'group'} {where}",
             sample_chunks=grid.lengths,
-            stored_bytes=_stored_bytes(columns),
+            stored_bytes=stored_bytes([column.array for column in columns]),
             decoding_bytes=tiling.decoding_bytes,
             sample_dims=sample_dimensions(columns),
             feature_units=feature_units(columns),
@@ -251,17 +249,6 @@ def _weights(
     shape, weights = first.axes.sample_shape, np.asarray(weights)
     flat = weights.reshape(-1) if weights.shape == shape else weights
     return check_weights(flat, prod(shape)).reshape(shape)
-
-
-def _stored_bytes(columns: Sequence[Column]) -> int | None:
-    files = sum(
-        prod(-(-n // length) for n, length in zip(a.shape, a.shards or a.chunks, strict=True))
-        for a in (column.array for column in columns)
-    )
-    stores = [column.array.store for column in columns]
-    if files > COUNTED_FILES or not all(isinstance(store, LocalStore) for store in stores):
-        return None
-    return sum(int(column.array.nbytes_stored()) for column in columns)
 
 
 def _is_local(store: Store) -> bool:

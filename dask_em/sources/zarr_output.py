@@ -181,7 +181,10 @@ def create_outputs(
 
 
 def _create_group(draft: Draft, coordinates: Mapping[str, Coordinate]) -> None:
-    root = zarr.create_group(draft.store, attributes={MARK: UNFINISHED})
+    # by the conventions of CF, which xarray follows; a coordinate of its own axis needs no mention
+    further = [name for name, one in coordinates.items() if one.dims != (name,) and " " not in name]
+    told = {"coordinates": " ".join(further)} if further else {}
+    root = zarr.create_group(draft.store, attributes={MARK: UNFINISHED, **told})
     for name, coordinate in coordinates.items():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # text is not in the specification of format 3 yet

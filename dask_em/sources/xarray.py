@@ -1,0 +1,401 @@
+"""xarray Datasets and DataArrays as a source: in memory, lazily indexed, or computed by dask."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any, final
+
+import numpy as np
+import xarray as xr
+
+from dask_em.core.block import check_weights
+from dask_em.engine.fingerprint import Fingerprint, digest, probe
+from dask_em.engine.query import Query
+from dask_em.engine.source import Coordinate, Partition, Schema, Source
+from dask_em.errors import SchemaError, SourceError
+from dask_em.place import without_secrets
+from dask_em.sources.axes import Axes
+from dask_em.sources.cf import Packing
+from dask_em.sources.columns import Column, labels
+from dask_em.sources.computed import Computed
+from dask_em.sources.graph import Graph, optimized, shared_task, upstream
+from dask_em.sources.grid import Grid, common_grid
+from dask_em.sources.labelled import Labels
+from dask_em.sources.lazy import Lazy, unwrapped, view_of
+from dask_em.sources.pieces import ViewPartition, narrowed
+from dask_em.sources.rows import row_dtype
+from dask_em.sources.stored import metadata_of, some_bytes, stored_bytes, when_written
+from dask_em.sources.tiling import JOINED_BYTES, Tiling
+from dask_em.sources.variables import Chosen, check_aligned, choose, known
+from dask_em.sources.views import Broadcast, Resident, StoredView, View
+
+__all__ = ["XarraySource"]
+
+#: a stored chunk of more bytes of rows than this is refused
+LIMIT_BYTES = 512 * 2**20
+
+
+@final
+class XarraySource(Source):
+    """Rows of variables of an xarray Dataset, or of a DataArray. Made by `open`.
+
+    Variables in memory are rows in memory. What xarray opened from a store and did not compute
+    with is read in regions of many stored chunks, whatever chunks dask was told. Everything else is
+    a dask graph, of which each partition carries the part that its chunks need.
+    """
+
+    def __init__(
+        self,
+        columns: Sequence[Column],
+        weights: Column | None,
+        tiling: Tiling,
+        graph: Graph,
+        schema: Schema,
+        labelling: Labels,
+    ) -> None:
+        self.schema = schema
+        self._columns, self._weights = tuple(columns), weights
+        self._tiling, self._graph, self._labels = tiling, graph, labelling
+        self.local = not labelling.chunks and all(
+            isinstance(_bare(column), Resident) for column in columns
+        )
+        shared = shared_task(graph, map(self._keys, range(schema.n_chunks))) if graph else None
+        self.shares_work = shared is not None  # whether two chunks need the same upstream task
+        if shared is not None:
+            _warn_of(shared, schema.describe)
+
+    @classmethod
+    def open(
+        cls,
+        data: Any,
+        *,
+        features: Sequence[str] | None = None,
+        sample_dims: Sequence[str] | None = None,
+        weights: Any = None,
+        limit_bytes: int = LIMIT_BYTES,
+    ) -> XarraySource:
+        """Decide the layout of the rows. Labels of features are read, and no values.
+
+        Parameters
+        ----------
+        data : xarray.Dataset or xarray.DataArray
+        features : sequence of str, optional
+            Variables of a Dataset that make up a row, in order; coordinates may be among them. By
+            default all numeric data variables that have all sample dimensions.
+        sample_dims : sequence of str, optional
+            Dimensions that tell rows apart; further ones of a variable are features, such as levels
+            or ensemble members. A variable that lacks some is repeated along them. By default those
+            of the variables, which must all have the same; of a DataArray, all but the last.
+        weights : str, xarray.DataArray or array, optional
+            Non-negative weight of each row. A DataArray, or the variable of the Dataset that has a
+            name, may have some of the sample dimensions, and is repeated along the others; its
+            labels must be those of the data. An array has the shape of the sample dimensions.
+        limit_bytes : int
+            The most bytes of rows that one stored chunk may hold.
+
+        Raises
+        ------
+        SchemaError
+            If variables do not make rows: names, dimensions, labels, dtypes or chunks do not fit.
+        DataError
+            If weights in memory are negative or not finite, or none is positive.
+        """
+        where = _where(data)
+        dataset, chosen = _chosen(data, features, sample_dims, where)
+        parts = [_part(name, dataset.variables[name], dataset, chosen) for name in chosen.names]
+        weighing = _weighing(weights, dataset, chosen, where)
+        weighed = None if weighing is None else _part("of weights", weighing, dataset, chosen)
+        columns = [part.column for part in parts]
+        d = sum(column.axes.n_features for column in columns)
+        dtype = np.result_type(*(column.dtype for column in columns))
+        row_bytes = d * dtype.itemsize + (0 if weighed is None else 8)
+        every = parts if weighed is None else [*parts, weighed]
+        tiling = _tiling(every, len(parts), row_bytes, limit_bytes, where)
+        graphs = [part.graph for part in every if part.graph is not None]
+        schema = Schema(
+            n_features=d,
+            dtype=dtype,
+            sample_shape=tiling.grid.shape,
+            n_chunks=tiling.grid.n_cells,
+            chunk_bytes=prod(tiling.grid.largest) * row_bytes,
+            feature_names=_feature_names(data, columns, dataset),
+            describe=where,
+            sample_chunks=tiling.grid.lengths,
+            stored_bytes=_stored_bytes(columns),
+            decoding_bytes=tiling.decoding_bytes,
+            sample_dims=tuple(map(str, chosen.sample_dims)),
+            feature_units=_units(columns, chosen, dataset),
+        )
+        return cls(
+            columns,
+            None if weighed is None else weighed.column,
+            tiling,
+            optimized(graphs) if graphs else {},
+            schema,
+            Labels.of(data, dataset, chosen, columns),
+        )
+
+    @classmethod
+    def open_file(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        features: Sequence[str] | None = None,
+        sample_dims: Sequence[str] | None = None,
+        weights: Any = None,
+        limit_bytes: int = LIMIT_BYTES,
+        **options: Any,
+    ) -> XarraySource:
+        """The rows of a file that `xarray.open_dataset` reads, such as NetCDF; see `open`.
+
+        Parameters
+        ----------
+        path : str or path
+        **options
+            For `xarray.open_dataset`, e.g. ``engine`` or ``group``.
+
+        Raises
+        ------
+        SourceError
+            If the file does not exist or cannot be read.
+        """
+        shown = without_secrets(str(os.fspath(path)))
+        try:
+            dataset = xr.open_dataset(path, chunks=None, **options)
+        except MemoryError:
+            raise
+        except FileNotFoundError as error:
+            raise SourceError(f"there is no file {shown}; check the path") from error
+        except Exception as error:
+            # an engine, a file system or a codec may raise anything here
+            raise SourceError(
+                f"{shown} cannot be opened by xarray ({type(error).__name__}: {error}); check "
+                "that the file is whole, and that the package of its format is installed "
+                "(netCDF4, h5netcdf or scipy for NetCDF)"
+            ) from error
+        return cls.open(
+            dataset,
+            features=features,
+            sample_dims=sample_dims,
+            weights=weights,
+            limit_bytes=limit_bytes,
+        )
+
+    def partition(self, chunks: range) -> Partition:
+        columns, weights = self._columns, self._weights
+        if not self.local:
+            regions = [self._tiling.grid.region(index) for index in chunks]
+            columns = tuple(narrowed(column, regions) for column in columns)
+            weights = None if weights is None else narrowed(weights, regions)
+        return ViewPartition(
+            chunks,
+            columns,
+            weights,
+            self._tiling,
+            upstream(self._graph, [key for index in chunks for key in self._keys(index)]),
+            self.schema.dtype,
+            self.schema.describe,
+            self.local,
+        )
+
+    def fingerprint(self) -> Fingerprint:
+        views = [_bare(column) for column in self._every]
+        stored = [view for view in views if isinstance(view, StoredView)]
+        lazy = [view for view in views if isinstance(view, Lazy)]
+        facts = {
+            "stored form": digest([metadata_of(view.array) for view in stored]),
+            "packing": digest([f"{view.packing} {view.box}" for view in stored]),
+            "bytes": digest([some_bytes(view.array) for view in stored]),
+            "read by xarray": digest([view.some() for view in lazy]),
+            "in memory": digest([probe(one.values) for one in views if isinstance(one, Resident)]),
+            "computations": digest([one.name for one in views if isinstance(one, Computed)]),
+        }
+        written = [when_written(view.array) for view in stored]
+        written += [view.when_written() for view in lazy]
+        return Fingerprint.of(self.schema, facts, digest(written))
+
+    def coordinates(self) -> Mapping[str, Coordinate]:
+        return self._labels.coordinates()
+
+    def labelled(self, answers: Any, query: Query) -> Any:
+        return self._labels.put_on(answers, query)
+
+    @property
+    def _every(self) -> tuple[Column, ...]:
+        return self._columns if self._weights is None else (*self._columns, self._weights)
+
+    def _keys(self, index: int) -> list[Any]:
+        region = self._tiling.grid.region(index)
+        pairs = ((column, column.axes.selection(region)) for column in self._every)
+        return [key for column, selection in pairs for key in column.array.needed(selection)]
+
+
+def _where(data: Any) -> str:
+    kind = f"xarray {type(data).__name__}"
+    path = data.encoding.get("source")
+    if path:
+        return f"{kind} of {without_secrets(str(path))}"
+    name = f" {data.name!r}" if isinstance(data, xr.DataArray) and data.name is not None else ""
+    sizes = ", ".join(f"{dim}: {length}" for dim, length in data.sizes.items())
+    return f"{kind}{name} ({sizes})"
+
+
+def _chosen(
+    data: Any, features: Sequence[str] | None, sample_dims: Sequence[str] | None, where: str
+) -> tuple[xr.Dataset, Chosen]:
+    if isinstance(data, xr.Dataset):
+        return data, choose(data, features, sample_dims, where)
+    if features is not None:
+        raise SchemaError(
+            f"features={list(features)} names variables of a Dataset, but {where} is one array; "
+            "leave it out, or select with .sel(...)"
+        )
+    if sample_dims is None:
+        if data.ndim < 2:
+            raise SchemaError(
+                f"{where} has {data.ndim} dimension(s) and no features: the last dimension is "
+                "features unless sample_dims tells others; pass sample_dims=[...] with all "
+                "dimensions if each value is a row"
+            )
+        sample_dims = [str(dim) for dim in data.dims[:-1]]
+    # a name that no coordinate has
+    name = data.name if data.name is not None and data.name not in data.coords else "values"
+    dataset = data.to_dataset(name=name)
+    return dataset, choose(dataset, [name], sample_dims, where)
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """A variable as features, and how dask cuts and computes it."""
+
+    column: Column
+    chunks: Mapping[str, tuple[int, ...]] | None  # by dimension; None where stored chunks count
+    graph: Any = None  # a dask array, where there is more to do than to read
+
+
+def _part(name: Any, variable: xr.Variable, dataset: xr.Dataset, chosen: Chosen) -> _Part:
+    row_dtype(variable.dtype, f"variable {name}")
+    front = [dim for dim in chosen.sample_dims if dim not in variable.dims]
+    dims = tuple(map(str, (*front, *variable.dims)))
+    view, graph = _opened(variable, name)
+    if front:
+        view = Broadcast(view, tuple(dataset.sizes[dim] for dim in front))
+    axes = Axes.named(str(name), view.shape, dims, [str(dim) for dim in chosen.sample_dims])
+    read = isinstance(view.view if isinstance(view, Broadcast) else view, Lazy | StoredView)
+    cut = {str(dim): lengths for dim, lengths in variable.chunksizes.items()}
+    chunks = None if read or not cut else cut
+    return _Part(Column(str(name), view, axes, Packing(), dims), chunks, graph)
+
+
+def _opened(variable: xr.Variable, name: Any) -> tuple[View, Any]:
+    """A view, and the dask array that it is computed from, if it is."""
+    if variable.chunks is None:
+        return view_of(variable, name), None
+    found = unwrapped(variable)
+    if found is not None:
+        return view_of(found, name), None
+    return Computed.of(variable.data), variable.data
+
+
+def _weighing(weights: Any, dataset: xr.Dataset, chosen: Chosen, where: str) -> xr.Variable | None:
+    """Weights as a variable of some of the sample dimensions."""
+    if weights is None:
+        return None
+    dims = chosen.sample_dims
+    shape = tuple(dataset.sizes[dim] for dim in dims)
+    if isinstance(weights, str):
+        weights = dataset[known(weights, dataset.variables, "variable", where)]
+    if isinstance(weights, xr.DataArray):
+        check_aligned(weights, dataset, dims, where)
+        found = weights.variable
+    elif hasattr(weights, "__dask_graph__"):
+        if weights.shape != shape:
+            raise SchemaError(
+                f"sample_weight has shape {weights.shape}, expected {shape}: one weight per row"
+            )
+        found = xr.Variable(dims, weights)
+    else:
+        weights = np.asarray(weights)
+        flat = weights.reshape(-1) if weights.shape == shape else weights
+        return xr.Variable(dims, check_weights(flat, prod(shape)).reshape(shape))
+    row_dtype(found.dtype, "the weights")
+    if found._in_memory:
+        check_weights(np.asarray(found.values).reshape(-1), found.size)
+    return found
+
+
+def _tiling(
+    parts: Sequence[_Part], n_columns: int, row_bytes: int, limit_bytes: int, where: str
+) -> Tiling:
+    """Cells of rows; the last part may be the weight, behind `n_columns` others."""
+    axes = parts[0].column.axes
+    cut = [part for part in parts if part.chunks is not None]
+    if cut:
+        dims = axes.sample_part(parts[0].column.dims or ())
+        grid = common_grid(
+            dims, axes.sample_shape, [part.chunks or {} for part in cut], JOINED_BYTES // row_bytes
+        )
+        return Tiling(grid, grid, 0)
+    stored = [part for part in parts if not isinstance(_bare(part.column), Resident)]
+    features = [part.column for part in stored if part in parts[:n_columns]]
+    if not features:
+        grid = Grid.in_memory(axes.sample_shape, row_bytes)
+        return Tiling(grid, grid, 0)
+    features.sort(key=lambda column: -prod(column.array.chunks))
+    return Tiling.of(features, [part.column for part in stored], row_bytes, limit_bytes, where)
+
+
+def _feature_names(
+    data: Any, columns: Sequence[Column], dataset: xr.Dataset
+) -> tuple[str, ...] | None:
+    known: Mapping[Any, Any] = dataset.variables
+    found = [
+        name for column in columns for name in labels(column.name, column.axes, column.dims, known)
+    ]
+    if isinstance(data, xr.Dataset) or data.name is not None:
+        return tuple(found)
+    # an array without a name: its labels alone tell the features
+    (column,) = columns
+    dims = [(column.dims or ())[axis] for axis in column.axes.feature_axes]
+    if not dims or not all(dim in known for dim in dims):
+        return None
+    inside = [name[len(column.name) + 1 : -1] for name in found]
+    text = len(dims) == 1 and known[dims[0]].dtype.kind in "OUT"
+    return tuple(name.partition("=")[2] if text else name for name in inside)
+
+
+def _units(
+    columns: Sequence[Column], chosen: Chosen, dataset: xr.Dataset
+) -> tuple[str | None, ...]:
+    told = [dataset.variables[name].attrs.get("units") for name in chosen.names]
+    return tuple(
+        None if unit is None else str(unit)
+        for column, unit in zip(columns, told, strict=True)
+        for _ in range(column.axes.n_features)
+    )
+
+
+def _stored_bytes(columns: Sequence[Column]) -> int | None:
+    views = [_bare(column) for column in columns]
+    arrays = [view.array for view in views if isinstance(view, StoredView) and view.whole]
+    return stored_bytes(arrays) if len(arrays) == len(views) else None
+
+
+def _bare(column: Column) -> Any:
+    """The view of a column, or the one that it repeats."""
+    view = column.array
+    return view.view if isinstance(view, Broadcast) else view
+
+
+def _warn_of(shared: Any, where: str) -> None:
+    warnings.warn(
+        f"chunks of {where} share upstream tasks, e.g. {shared!r}, which are computed again for "
+        "every chunk that needs them; .persist() it if it fits into the cluster's memory, or "
+        "store it first, with .to_zarr(path), and fit xarray.open_zarr(path)",
+        UserWarning,
+        stacklevel=4,
+    )
