@@ -32,6 +32,7 @@ from dask_em.models.covariance import STRUCTURES
 from dask_em.models.mixture import POLICIES, Mixture, MixtureParameters
 
 if TYPE_CHECKING:
+    import xarray as xr
     from distributed import Client
 
     from dask_em.engine.stream import Tally
@@ -43,9 +44,11 @@ __all__ = ["GaussianMixture"]
 class GaussianMixture(Answering, DensityMixin, BaseEstimator):  # type: ignore[misc]
     """Gaussian mixture fitted by Expectation-Maximization, in memory, from stores, on clusters.
 
-    Everywhere that rows are expected, a NumPy array, a dask array, the path or URL of a Zarr store,
-    a Zarr array or group, or a `Source` will do. Rows in memory give NumPy results; everything
-    else is streamed, on the current Dask client if there is one, and gives dask arrays.
+    Everywhere that rows are expected, a NumPy array, a dask array, an xarray Dataset or DataArray,
+    the path or URL of a Zarr store, a Zarr array or group, or a `Source` will do. Rows in memory
+    give NumPy results; everything else is streamed, on the current Dask client if there is one, and
+    gives dask arrays. Rows of xarray give DataArrays with the dimensions, coordinates and chunks of
+    the rows, computed where these are in memory, lazy otherwise.
 
     Parameters
     ----------
@@ -194,10 +197,14 @@ class GaussianMixture(Answering, DensityMixin, BaseEstimator):  # type: ignore[m
             The rows, features along the last axis.
         y : ignored
         sample_weight : array, optional
-            Weight of each row, at least 0; a weight of 2 counts a row twice, 0 leaves it out.
+            Weight of each row, at least 0; a weight of 2 counts a row twice, 0 leaves it out. For
+            xarray also a DataArray of some of the sample dimensions, such as the cosine of the
+            latitude, or the name of a variable.
         features, sample_dims : sequence of str, optional
-            Which arrays of a Zarr group make up a row, and which of their dimensions tell rows
-            apart. Remembered for `predict` and the others.
+            Which arrays of a Zarr group, or variables of a Dataset, make up a row, and which of
+            their dimensions tell rows apart; the others, such as levels, are features. A variable
+            of a Dataset that lacks some is repeated along them. Remembered for `predict` and the
+            others.
         storage_options : mapping, optional
             What fsspec needs to open a URL.
         client : distributed.Client, optional
@@ -318,6 +325,17 @@ class GaussianMixture(Answering, DensityMixin, BaseEstimator):  # type: ignore[m
 
     def _n_parameters(self) -> int:
         return self._model.n_free_parameters(self._parameters)
+
+    def to_xarray(self) -> xr.Dataset:
+        """The parameters as a Dataset, along ``component`` and ``feature``.
+
+        Features have their names and, where they are parts of a variable, its name and their places
+        along its other dimensions as coordinates.
+        """
+        from dask_em.estimators.dataset import mixture_dataset
+
+        check_is_fitted(self)
+        return mixture_dataset(self)
 
     def to_sklearn(self) -> sklearn_mixture.GaussianMixture:
         """The same mixture as scikit-learn's class, fitted attributes included."""

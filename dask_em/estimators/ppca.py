@@ -42,6 +42,7 @@ from dask_em.models.ppca_parameters import PPCAParameters
 from dask_em.models.ppca_streaming import StreamingPPCA
 
 if TYPE_CHECKING:
+    import xarray as xr
     from distributed import Client
 
     from dask_em.engine.stream import Tally
@@ -58,9 +59,11 @@ class PPCA(  # the mixins come without types
 ):
     """Probabilistic PCA: rows are ``W z + mean + noise``, in memory, from stores, on clusters.
 
-    Everywhere that rows are expected, a NumPy array, a data frame, a dask array, the path or URL of
-    a Zarr store, a Zarr array or group, or a `Source` will do. Rows in memory give NumPy results;
-    everything else is streamed, on the current Dask client if there is one, and gives dask arrays.
+    Everywhere that rows are expected, a NumPy array, a data frame, a dask array, an xarray Dataset
+    or DataArray, the path or URL of a Zarr store, a Zarr array or group, or a `Source` will do.
+    Rows in memory give NumPy results; everything else is streamed, on the current Dask client if
+    there is one, and gives dask arrays. Rows of xarray give DataArrays with the dimensions,
+    coordinates and chunks of the rows, and `fill` and `reconstruct` the variables that came in.
 
     Complete rows of up to 2,000 features are read once, whatever their number: all follows from
     their scatter. Which chunks the sums are taken near is found by a look at one to four chunks; a
@@ -315,6 +318,17 @@ class PPCA(  # the mixins come without types
             ``features``, ``sample_dims`` and ``storage_options``, those of `fit` unless given.
         """
         return answer(self, self._opened(X, None, selection), Reconstruction)
+
+    def to_xarray(self) -> xr.Dataset:
+        """The parameters as a Dataset, along ``component`` and ``feature``.
+
+        Features have their names and, where they are parts of a variable, its name and their places
+        along its other dimensions as coordinates.
+        """
+        from dask_em.estimators.dataset import ppca_dataset
+
+        check_is_fitted(self)
+        return ppca_dataset(self)
 
     def get_covariance(self) -> Array:
         """(d, d) covariance of the rows, squared units of the data."""

@@ -114,7 +114,7 @@ def test_every_kind_of_data_finds_its_source(tmp_path: Path) -> None:
         ([[1, 2], [3]], {}, "list cannot be converted"),
         ([1, 2], {}, "Reshape your data"),
         (scipy.sparse.eye(3), {}, "Sparse data was passed.*toarray"),
-        (xarray.DataArray(ROWS), {}, r"pass its \.data"),
+        (xarray.Variable(("n", "d"), ROWS), {}, "pass a Dataset or a DataArray"),
         (ROWS, {"features": ["u"]}, "features= was given with numpy.ndarray"),
         (ROWS, {"sample_dims": ["x"]}, "sample_dims= was given with"),
         (da.ones((4, 2)), {"storage_options": {}}, "storage_options= was given with"),
