@@ -110,13 +110,20 @@ class Missing:
             known = ", ".join(f'"{one}"' for one in MISSING)
             raise SchemaError(f"missing={self.policy!r}; it must be one of {known}")
 
-    def apply(self, block: Block, where: str) -> Block:
+    def apply(self, block: Block, where: str, names: Sequence[str] | None = None) -> Block:
         """The block's rows that may enter a fit.
+
+        Parameters
+        ----------
+        where : str
+            Where the block lies, for errors.
+        names : sequence of str, optional
+            Of the features, likewise.
 
         Raises
         ------
         DataError
-            For NaN under "error", and for infinity always; `where` names the place.
+            For NaN under "error", and for infinity always.
         """
         if _all_finite(block.values):
             return block
@@ -124,7 +131,7 @@ class Missing:
         if infinite.any():
             raise DataError(
                 f"Input X contains infinity: {int(infinite.sum())} of {len(block)} rows of "
-                f"{where}, features {_columns(np.isinf(block.values))}; mask them or "
+                f"{where}, features {_columns(np.isinf(block.values), names)}; mask them or "
                 "clip them first, no policy admits infinity"
             )
         if self.policy == "model":
@@ -134,7 +141,7 @@ class Missing:
         if self.policy == "error":
             raise DataError(
                 f"Input X contains NaN: {int(rows.sum())} of {len(block)} rows of {where}, "
-                f'features {_columns(nan)}; pass missing="drop" to leave such rows out'
+                f'features {_columns(nan, names)}; pass missing="drop" to leave such rows out'
                 + self.modelled
                 * ', or missing="model" to use what is observed of them'
             )
@@ -178,9 +185,9 @@ def _all_finite(values: Array) -> bool:
         return bool(np.isfinite(flat @ flat)) or bool(np.isfinite(values).all())
 
 
-def _columns(flags: Array) -> str:
+def _columns(flags: Array, names: Sequence[str] | None) -> str:
     """Which columns of (n, d) flags are set, in words."""
-    return listed(np.asarray(flags.any(axis=0)))
+    return listed(np.asarray(flags.any(axis=0)), names)
 
 
 def listed(features: Array, names: Sequence[str] | None = None, limit: int = 5) -> str:

@@ -72,7 +72,8 @@ class Pins:
         return self._chunks.get(index)
 
     def keep(self, chunk: Chunk) -> None:
-        size = chunk.block.nbytes + CHUNK_BYTES
+        masked = 0 if chunk.kept is None else chunk.kept.nbytes
+        size = chunk.block.nbytes + masked + CHUNK_BYTES
         with _lock:
             if chunk.index in self._chunks or size > self._room():
                 return
@@ -108,7 +109,9 @@ def _pinned(chunk: Chunk) -> Chunk:
     """
     block = chunk.block
     weights = None if block.weights is None else _copied(block.weights)
-    return Chunk(chunk.index, chunk.name, Block(_copied(block.values), weights), chunk.region)
+    kept = None if chunk.kept is None else _copied(chunk.kept)
+    copied = Block(_copied(block.values), weights)
+    return Chunk(chunk.index, chunk.name, copied, chunk.region, kept)
 
 
 def _copied(array: Array) -> Array:

@@ -74,7 +74,8 @@ def _expect(piece: Piece, expectation: Expectation) -> Summed:
     fails = not any(math.isfinite(one.log_likelihood) for one in statistics)
     if fails and expectation.looks_afterwards:
         assert expectation.reading.missing is not None
-        expectation.reading.missing.apply(block, piece.name)
+        names = expectation.reading.schema.feature_names
+        expectation.reading.missing.apply(block, piece.name, names)
     if fails and not expectation.may_fail:
         check_likelihood(statistics[0], piece.name)
     brought = None if expectation.sampling is None else survey(piece, expectation.sampling)

@@ -32,6 +32,7 @@ from dask_em.engine.runner import choose_runner
 from dask_em.engine.source import Source
 from dask_em.engine.stream import Reading
 from dask_em.engine.trail import Trail
+from dask_em.mapping.chain import Chain
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -63,12 +64,15 @@ class Fitted(Generic[P]):
         One for each full pass over the data.
     outcome : Outcome
         How it ended; its value is the advice.
+    mapping : Chain, optional
+        What is done to rows before the model sees them; the parameters are in its units.
     """
 
     parameters: P
     objective: float
     history: tuple[PassRecord, ...]
     outcome: Outcome
+    mapping: Chain | None = None
 
     @property
     def objectives(self) -> list[float]:

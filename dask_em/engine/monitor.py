@@ -14,7 +14,7 @@ __all__ = ["Monitor", "PassRecord"]
 class PassRecord(Record):
     """One full pass over the data."""
 
-    kind: str  # "first" for the pass that brings the sample, "em" for an E-step
+    kind: str  # "moments", "first" for the pass that brings the sample, "em" for an E-step
     iteration: int  # EM iterations before this pass
     objective: float | None  # nats per row of the parameters that the pass was made with
     gain: float | None  # nats per row over the pass before

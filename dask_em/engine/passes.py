@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 
 from dask_em.core.model import Model, SupportsKernels
 from dask_em.core.records import Parameters, Statistics
+from dask_em.engine.accounts import record_of
 from dask_em.engine.e_step import Expectation, Summed, expect_leaves
 from dask_em.engine.monitor import Monitor, PassRecord
 from dask_em.engine.plan import SUMS, Plan, sums_bytes
@@ -66,7 +67,7 @@ class Passes(Generic[P, S]):
         if not survey.complete and survey.n_kept < sampling.size and wider.below > sampling.below:
             # so many rows were dropped that too few hashes were looked at
             survey = self._survey(wider)
-        record = self._record("first", 0, survey.tally, time.perf_counter() - begin)
+        record = record_of("first", 0, survey.tally, time.perf_counter() - begin, self.plan.n_tasks)
         record = replace(record, sample_rows=survey.n_kept)
         self.monitor.end(record)
         self._settle(survey.tally)
@@ -89,7 +90,9 @@ class Passes(Generic[P, S]):
         summed = self._summed(
             Expectation(self.model, tuple(candidates), self.reading, sampling, may_fail)
         )
-        record = self._record("em", iteration, summed.tally, time.perf_counter() - begin)
+        record = record_of(
+            "em", iteration, summed.tally, time.perf_counter() - begin, self.plan.n_tasks
+        )
         self._settle(summed.tally)
         statistics: Any = list(summed.statistics)
         record = replace(record, kernel=self._kernel(candidates[0]))
@@ -122,23 +125,3 @@ class Passes(Generic[P, S]):
         if not isinstance(self.model, SupportsKernels):
             return None
         return self.model.kernel_name(parameters, self.source.schema.dtype)
-
-    def _record(self, kind: str, iteration: int, tally: Tally, seconds: float) -> PassRecord:
-        return PassRecord(
-            kind=kind,
-            iteration=iteration,
-            objective=None,
-            gain=None,
-            seconds=seconds,
-            read_seconds=tally.read_seconds,
-            compute_seconds=tally.compute_seconds,
-            rows=tally.rows,
-            dropped=tally.dropped,
-            incomplete=tally.incomplete,
-            empty=tally.empty,
-            nbytes=tally.nbytes,
-            cached_bytes=tally.cached_bytes,
-            bad_chunks=tally.bad_chunks,
-            n_tasks=self.plan.n_tasks,
-            kernel=None,
-        )

@@ -6,7 +6,7 @@ import sys
 import uuid
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -30,6 +30,7 @@ from dask_em.engine.runner import choose_runner
 from dask_em.engine.source import Chunk, Partition, Region, Source
 from dask_em.engine.stream import Reading, Tally
 from dask_em.errors import SchemaError
+from dask_em.mapping.chain import LocatedChain
 
 if TYPE_CHECKING:
     import dask.array
@@ -70,12 +71,17 @@ class Prediction:
 
     def _in_shape(self, chunk: Chunk, region: Region) -> tuple[Array, ...]:
         shape = _shape(region)
-        return tuple(answers.reshape(*shape, *answers.shape[1:]) for answers in self._rows(chunk))
+        answers = self._rows(chunk)
+        if chunk.mapping is not None:
+            pairs = zip(self.queries, answers, strict=True)
+            answers = tuple(_undone(query, one, chunk.mapping) for query, one in pairs)
+        return tuple(one.reshape(*shape, *one.shape[1:]) for one in answers)
 
     def _rows(self, chunk: Chunk) -> tuple[Array, ...]:
         """The answers for each row of a chunk."""
         whole, missing = chunk.block, self.reading.missing or Missing()
-        block = missing.apply(whole, chunk.name)
+        there = whole if chunk.kept is None else whole.take(chunk.kept)
+        block = missing.apply(there, chunk.name, self.reading.schema.feature_names)
         found = tuple(query.blank((len(block),)) for query in self.queries)
         # part by part: a posterior takes k numbers a row, and all queries share it
         for start in range(0, len(block), ASKED_ROWS):
@@ -85,10 +91,17 @@ class Prediction:
                 answers[rows] = query.ask(posterior)
         if len(block) == len(whole):
             return found
-        spread = tuple(query.blank((len(whole),)) for query in self.queries)
-        observed = whole.observed()
+        return self._spread(found, chunk, dropped=len(block) < len(there))
+
+    def _spread(self, found: Sequence[Array], chunk: Chunk, dropped: bool) -> tuple[Array, ...]:
+        """Answers for some rows of a chunk as answers for all."""
+        block = chunk.block
+        asked = np.ones(len(block), dtype=bool) if chunk.kept is None else chunk.kept
+        if dropped:
+            asked = asked & block.observed()
+        spread = tuple(query.blank((len(block),)) for query in self.queries)
         for answers, some in zip(spread, found, strict=True):
-            answers[observed] = some
+            answers[asked] = some
         return spread
 
     def _posterior(self, block: Block) -> MixturePosterior | LatentPosterior:
@@ -229,6 +242,14 @@ def _write_leaves(leaves: list[Partition], writing: _Writing, stopped: Callable[
             write(found, writing.prediction.answers(found))
             total = total + found.tally
     return total
+
+
+def _undone(query: Query, answers: Array, mapping: LocatedChain) -> Array:
+    """Answers in units of the data."""
+    if query.of_features is None:
+        return answers
+    undo = mapping.undo if query.of_features == "values" else mapping.undo_deviation
+    return undo(answers)
 
 
 def _shape(region: Region) -> tuple[int, ...]:

@@ -37,6 +37,8 @@ class Query(ABC):
     #: the array of answers in a store, and its axes beside those of the samples
     name: ClassVar[str]
     axes: ClassVar[tuple[str, ...]] = ()
+    #: whether answers are values of features, which a mapping of them is undone for, or deviations
+    of_features: ClassVar[str | None] = None
     #: what the array says of itself
     attributes: ClassVar[Mapping[str, Any]] = {}
 
@@ -153,6 +155,7 @@ class Filled(Query):
 
     name = "filled"
     axes = ("feature",)
+    of_features: ClassVar[str | None] = "values"
     attributes: ClassVar = {"long_name": "observed values, and posterior means in their gaps"}
 
     @classmethod
@@ -172,6 +175,7 @@ class Deviation(Filled):
     """The standard deviation of what is put into gaps; 0 for what is observed."""
 
     name = "deviation"
+    of_features = "deviations"
     attributes: ClassVar = {"long_name": "standard deviation of what is put into gaps"}
 
     def ask(self, posterior: LatentPosterior) -> Array:

@@ -12,6 +12,7 @@ import numpy as np
 from dask_em.core.block import Block, listed
 from dask_em.core.records import Array
 from dask_em.engine.fingerprint import Fingerprint
+from dask_em.mapping.chain import LocatedChain
 
 if TYPE_CHECKING:
     from dask_em.engine.query import Query
@@ -118,6 +119,8 @@ class Chunk:
     name: str  # for error messages, e.g. "chunk c/3/0 of temperature"
     block: Block  # rows in C order of the sample axes
     region: Region | None  # None where positions are not known before reading
+    kept: Array | None = None  # (n,) bool: rows that are not masked; None for all
+    mapping: LocatedChain | None = None  # what was done to the rows of the chunk
 
     def positions(self, sample_shape: tuple[int, ...] | None) -> Array:
         """(n,) int64 position of each row: its flat index where the shape is known.

@@ -181,14 +181,14 @@ def _fresh(chunk: Chunk, cache: Cache | None) -> Chunk:
 
 
 def _piece(chunk: Chunk, reading: Reading, begin: float, cached: bool = False) -> Piece:
-    whole = chunk.block
+    whole, names = chunk.block, reading.schema.feature_names
     shape = reading.schema.sample_shape
     positions = chunk.positions(shape) if reading.with_positions else None
-    if whole.weights is not None and not whole.weights.all():
-        present = whole.weights > 0  # a weight of 0 leaves the row out, whatever it holds
+    present = _present(chunk)
+    if present is not None and not present.all():
         whole = whole.take(present)
         positions = None if positions is None else positions[present]
-    block = whole if reading.missing is None else reading.missing.apply(whole, chunk.name)
+    block = whole if reading.missing is None else reading.missing.apply(whole, chunk.name, names)
     if positions is not None and len(block) < len(whole):
         positions = positions[whole.observed()]
     incomplete, empty = block.gaps() if reading.with_gaps else (0, 0)
@@ -202,6 +202,15 @@ def _piece(chunk: Chunk, reading: Reading, begin: float, cached: bool = False) -
         read_seconds=time.perf_counter() - begin,
     )
     return Piece(block, chunk.name, positions, tally)
+
+
+def _present(chunk: Chunk) -> Array | None:
+    """(n,) which rows are there; None for all."""
+    weights = chunk.block.weights
+    if weights is None or weights.all():
+        return chunk.kept
+    weighed = np.asarray(weights > 0)  # a weight of 0 leaves the row out, whatever it holds
+    return weighed if chunk.kept is None else weighed & chunk.kept
 
 
 def _gather(pieces: Iterable[Piece]) -> Iterator[Piece]:

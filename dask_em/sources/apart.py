@@ -16,6 +16,7 @@ from dask_em.errors import InputError, SourceError
 from dask_em.place import URL, LocalPlace, Options, Place, address_of, parse_place
 from dask_em.sources.cells import StoredPartition
 from dask_em.sources.drafts import MARK, UNFINISHED, WHOLE
+from dask_em.sources.mapped import MappedPartition
 from dask_em.sources.pieces import ViewPartition
 
 __all__ = ["check_outputs"]
@@ -118,6 +119,8 @@ def _reached(place: Place) -> Iterator[None]:
 def _addresses_read(source: Source) -> set[Address]:
     """Of the Zarr hierarchies that a source reads; what a dask array reads is not known."""
     partition = source.partition(range(0))
+    while isinstance(partition, MappedPartition):
+        partition = partition.part
     if isinstance(partition, StoredPartition):
         arrays = [column.array for column in partition.columns]
     elif isinstance(partition, ViewPartition):

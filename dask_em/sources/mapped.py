@@ -1,0 +1,177 @@
+"""Mapped sources: rows of any source, standardized, logarithmized, masked, ... as they are read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, replace
+from math import prod
+from typing import Any, final
+
+import numpy as np
+
+from dask_em.core.block import Block
+from dask_em.core.records import Array
+from dask_em.engine.fingerprint import Fingerprint, digest, probe
+from dask_em.engine.query import Query
+from dask_em.engine.runner import SupportsFutures
+from dask_em.engine.source import (
+    Chunk,
+    Coordinate,
+    Partition,
+    Reader,
+    Region,
+    Schema,
+    Source,
+)
+from dask_em.errors import InputError
+from dask_em.mapping.chain import Chain, LocatedChain
+from dask_em.mapping.features import Features
+from dask_em.mapping.step import MappingStep, Samples
+from dask_em.sources.grid import Grid
+
+__all__ = ["MappedSource", "features_of"]
+
+
+@final
+class MappedSource(Source):
+    """Rows of another source, mapped chunk by chunk as they are read.
+
+    Parameters
+    ----------
+    source : Source
+        It is left as it is, and nothing is written into rows that it holds in memory.
+    mapping : Chain
+        What is done to its rows.
+    features : Features, optional
+        Those of the source, where it does not know their names itself.
+
+    Raises
+    ------
+    SchemaError, DataError
+        If a step does not fit the source.
+    InputError
+        If a step is to learn something of the data first, which a fit does.
+    """
+
+    def __init__(self, source: Source, mapping: Chain, features: Features | None = None) -> None:
+        known = features_of(source.schema) if features is None else features
+        self.source, self.mapping = source, mapping.bound(known)
+        if self.mapping.needs_moments:
+            raise InputError(
+                "a mapping is to subtract means, or divide by deviations, that it does not know; "
+                "give it to fit, or take that of a fitted model, its mapping_"
+            )
+        schema = source.schema
+        self._located = self.mapping.located(known, _samples(source), schema.describe)
+        # where chunks lie is worked out only if a step wants to know
+        placed = any(step.of_places for step in self.mapping)
+        self._grid = _grid(schema) if placed else None
+        self.schema = _schema(schema, self.mapping.after(known))
+        self.local = source.local
+
+    def partition(self, chunks: range) -> Partition:
+        part, located = self.source.partition(chunks), self._located
+        if self._grid is not None and chunks:
+            located = located.cut(_around([self._grid.region(index) for index in chunks]))
+        return MappedPartition(chunks, part, located, part.resident)
+
+    def fingerprint(self) -> Fingerprint:
+        found = self.source.fingerprint()
+        tree, arrays = self.mapping.of_model.flatten()
+        facts = {"mapping": digest([tree, {name: _of(one) for name, one in arrays.items()}])}
+        for number, step in enumerate(self.mapping.of_data):
+            facts[f"mapping of rows {number}"] = digest([type(step).__name__, *_shown(step)])
+        return Fingerprint({**found.facts, **facts}, found.written)
+
+    def coordinates(self) -> Mapping[str, Coordinate]:
+        return self.source.coordinates()
+
+    def labelled(self, answers: Any, query: Query) -> Any:
+        return self.source.labelled(answers, query)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class MappedPartition(Partition):
+    """A run of chunks, mapped as they are read."""
+
+    part: Partition  # of the source
+    mapping: LocatedChain  # with what these chunks need of it
+    resident: bool = False
+
+    def open(self) -> Reader:
+        read = self.part.open()
+        return lambda index: self._mapped(read(index))
+
+    def salvage(self, index: int) -> tuple[list[Chunk], int]:
+        chunks, bad = self.part.salvage(index)
+        return [self._mapped(chunk) for chunk in chunks], bad
+
+    def futures(self) -> Iterable[Any]:
+        """Of blocks that the cluster holds."""
+        return self.part.futures() if isinstance(self.part, SupportsFutures) else ()
+
+    def _mapped(self, chunk: Chunk) -> Chunk:
+        here = self.mapping.at(chunk.region)
+        values, losses = here.apply(chunk.block.values)
+        block = Block(values, chunk.block.weights)
+        name = f"{chunk.name} ({'; '.join(losses)})" if losses else chunk.name
+        kept = _both(chunk.kept, here.kept())
+        return replace(chunk, name=name, block=block, kept=kept, mapping=here)
+
+
+def features_of(schema: Schema) -> Features:
+    """What a schema says of its features."""
+    return Features(schema.n_features, schema.feature_names, schema.feature_units)
+
+
+def _samples(source: Source) -> Samples | None:
+    schema = source.schema
+    if schema.sample_shape is None or schema.sample_chunks is None:
+        return None
+    return Samples(schema.sample_shape, schema.sample_dims, source.coordinates, schema.describe)
+
+
+def _schema(schema: Schema, features: Features) -> Schema:
+    """That of mapped rows."""
+    saved = 0
+    if schema.sample_chunks is not None:
+        rows = prod(max(lengths, default=0) for lengths in schema.sample_chunks)
+        saved = rows * (schema.n_features - features.n) * schema.dtype.itemsize
+    return replace(
+        schema,
+        n_features=features.n,
+        feature_names=features.names,
+        feature_units=features.units,
+        chunk_bytes=schema.chunk_bytes - saved,
+        # the rows as they were read, and what is subtracted from them
+        decoding_bytes=schema.decoding_bytes + 2 * schema.chunk_bytes,
+    )
+
+
+def _grid(schema: Schema) -> Grid:
+    assert schema.sample_shape is not None
+    assert schema.sample_chunks is not None
+    return Grid(schema.sample_shape, schema.sample_chunks)
+
+
+def _around(regions: list[Region]) -> Region:
+    """The region that holds all of some."""
+    return tuple(
+        slice(min(part.start for part in parts), max(part.stop for part in parts))
+        for parts in zip(*regions, strict=True)
+    )
+
+
+def _both(one: Array | None, other: Array | None) -> Array | None:
+    return one if other is None else other if one is None else one & other
+
+
+def _shown(step: MappingStep) -> list[str]:
+    """What tells a step that belongs to the rows from others."""
+    values = [getattr(step, one.name) for one in fields(step)]
+    return [probe(one) if isinstance(one, np.ndarray) else repr(one) for one in values]
+
+
+def _of(values: Array) -> str:
+    return digest(f"{values.dtype} {values.shape}".encode() + values.tobytes())
