@@ -32,6 +32,12 @@ if TYPE_CHECKING:
     from dask_em.estimators.planning import plan
     from dask_em.estimators.ppca import PPCA
     from dask_em.estimators.sweep import sweep
+    from dask_em.mapping.affine import Centre, Scale, Standardize
+    from dask_em.mapping.anomaly import Anomaly
+    from dask_em.mapping.groups import Groups
+    from dask_em.mapping.log import Log
+    from dask_em.mapping.row_mask import RowMask
+    from dask_em.mapping.select import Select
     from dask_em.models.covariance import Diagonal, Full, Spherical, Tied
     from dask_em.models.emission import Emission, ExponentialFamily
     from dask_em.models.gaussian import Gaussian
@@ -43,8 +49,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PPCA",
+    "Anomaly",
     "ArchiveError",
     "Block",
+    "Centre",
     "ChunkError",
     "ClusterError",
     "DaskEmError",
@@ -56,15 +64,21 @@ __all__ = [
     "Full",
     "Gaussian",
     "GaussianMixture",
+    "Groups",
     "InputError",
+    "Log",
     "Mixture",
     "Model",
     "Outcome",
     "PlanError",
     "PrincipalComponents",
+    "RowMask",
+    "Scale",
     "SchemaError",
+    "Select",
     "SourceError",
     "Spherical",
+    "Standardize",
     "StatisticsError",
     "Stopping",
     "Tied",
@@ -111,6 +125,14 @@ _HOMES = {
     "open_source": "dask_em.sources.registry",
     "plan": "dask_em.estimators.planning",
     "sweep": "dask_em.estimators.sweep",
+    "Anomaly": "dask_em.mapping.anomaly",
+    "Centre": "dask_em.mapping.affine",
+    "Groups": "dask_em.mapping.groups",
+    "Log": "dask_em.mapping.log",
+    "RowMask": "dask_em.mapping.row_mask",
+    "Scale": "dask_em.mapping.affine",
+    "Select": "dask_em.mapping.select",
+    "Standardize": "dask_em.mapping.affine",
 }
 
 

@@ -11,10 +11,13 @@ from sklearn.utils.validation import check_is_fitted
 from dask_em.engine.query import LogDensity
 from dask_em.engine.source import Source
 from dask_em.estimators.asking import answer, criteria_of, score_of
+from dask_em.estimators.mapping import fitted_features, mapped_for
 from dask_em.estimators.rows import Selection, open_rows
 
 if TYPE_CHECKING:
     from distributed import Client
+
+    from dask_em.mapping.chain import Chain
 
 __all__ = ["Answering"]
 
@@ -27,6 +30,19 @@ class Answering(ABC):
     @abstractmethod
     def _n_parameters(self) -> int:
         """Free parameters."""
+
+    #: what is done to rows before the model sees them; None where nothing is
+    mapping_: Chain | None
+
+    @property
+    def feature_names_(self) -> tuple[str, ...] | None:
+        """Names of the features that the model sees; None where they have none."""
+        return fitted_features(self).names
+
+    @property
+    def feature_units_(self) -> tuple[str | None, ...] | None:
+        """Their units after `mapping_`, which are those of the parameters; None if not known."""
+        return fitted_features(self).units
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()  # type: ignore[misc]
@@ -83,6 +99,6 @@ class Answering(ABC):
 
     def _opened(self, X: Any, sample_weight: Any, selection: dict[str, Any]) -> Source:
         check_is_fitted(self)
-        remembered = getattr(self, "_selection", Selection())
-        chosen = Selection(**selection).or_else(remembered)
-        return open_rows(self, X, sample_weight, chosen, reset=False)
+        remembered, given = getattr(self, "_selection", Selection()), Selection(**selection)
+        source = open_rows(self, X, sample_weight, given, reset=False, remembered=remembered)
+        return mapped_for(self, source, given.mapping)

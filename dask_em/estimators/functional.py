@@ -9,6 +9,7 @@ from dask_em.core.model import Model
 from dask_em.core.records import Parameters, Statistics
 from dask_em.engine import fit as engine
 from dask_em.engine.fit import Fitted
+from dask_em.estimators.mapping import prepare
 from dask_em.sources.registry import open_source
 
 __all__ = ["fit"]
@@ -25,6 +26,7 @@ def fit(
     features: Sequence[str] | None = None,
     sample_dims: Sequence[str] | None = None,
     storage_options: Mapping[str, Any] | None = None,
+    mapping: Any = None,
     **options: Any,
 ) -> Fitted[P]:
     """Fit any model to data of any kind by Expectation-Maximization.
@@ -37,6 +39,9 @@ def fit(
         The rows; features along the last axis.
     sample_weight, features, sample_dims, storage_options
         How the data are opened, see `open_source`.
+    mapping : sequence of steps, optional
+        What is done to the rows before the model sees them, as in `GaussianMixture.fit`; the
+        result says what was learned of it.
     **options
         ``client, start, stopping, previous, n_init, rng, missing, on_bad_chunk, algorithm,
         init_sample, checkpoint, monitor``, see `dask_em.engine.fit.fit`.
@@ -53,4 +58,7 @@ def fit(
         sample_dims=sample_dims,
         storage_options=storage_options,
     )
-    return engine.fit(model, source, **options)
+    shared = ("client", "missing", "on_bad_chunk", "monitor")
+    given = {name: options[name] for name in shared if name in options}
+    prepared = prepare(source, mapping, **given)
+    return prepared.completed(engine.fit(model, prepared.source, **options))

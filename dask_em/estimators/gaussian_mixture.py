@@ -21,6 +21,7 @@ from dask_em.estimators.asking import answer
 from dask_em.estimators.chance import drawing_of
 from dask_em.estimators.fitting import keep, model_of, parameters_of, run, warn
 from dask_em.estimators.interchange import take_fitted, to_sklearn
+from dask_em.estimators.mapping import data_steps, prepare
 from dask_em.estimators.rows import (
     Selection,
     check_enough_rows,
@@ -108,8 +109,12 @@ class GaussianMixture(Answering, DensityMixin, BaseEstimator):  # type: ignore[m
         One for each full pass over the data.
     outcome_ : Outcome
         How the fit ended; its value is the advice.
-    n_features_in_, feature_names_in_
+    mapping_ : sequence of steps, or None
+        What is done to rows before the model sees them; the parameters are in its units.
+    n_features_in_, feature_names_in_, feature_units_in_
         Of the data that it was fitted to.
+    feature_names_, feature_units_ : tuple of str, or None
+        Of the features that the model sees, after `mapping_`.
 
     References
     ----------
@@ -184,6 +189,7 @@ class GaussianMixture(Answering, DensityMixin, BaseEstimator):  # type: ignore[m
         features: Sequence[str] | None = None,
         sample_dims: Sequence[str] | None = None,
         storage_options: Mapping[str, Any] | None = None,
+        mapping: Any = None,
         client: Client | None = None,
         checkpoint: URL | None = None,
         cache: str | int = "off",
@@ -207,6 +213,11 @@ class GaussianMixture(Answering, DensityMixin, BaseEstimator):  # type: ignore[m
             others.
         storage_options : mapping, optional
             What fsspec needs to open a URL.
+        mapping : sequence of steps, optional
+            What is done to the rows before the model sees them, chunk by chunk as they are read:
+            `Standardize`, `Centre`, `Scale`, `Log`, `Anomaly`, `Select`, `RowMask`, one after the
+            other. It is kept with the model and done by `predict` and the others; parameters are in
+            its units.
         client : distributed.Client, optional
             The cluster to work on; by default the current one.
         checkpoint : str or path, optional
@@ -226,24 +237,37 @@ class GaussianMixture(Answering, DensityMixin, BaseEstimator):  # type: ignore[m
         """
         self._validate_params()
         selection = Selection(features, sample_dims, storage_options)
+        monitor = monitor or Verbose.of(self)
         with features_kept_on_failure(self):
-            source = open_rows(self, X, sample_weight, selection, reset=True)
+            rows = open_rows(self, X, sample_weight, selection, reset=True)
+            prepared = prepare(
+                rows,
+                mapping,
+                client=client,
+                missing=self.missing,
+                on_bad_chunk=self.on_bad_chunk,
+                monitor=monitor,
+            )
+            source = prepared.source
             check_enough_rows(source, self.n_components)
-            fitted = run(self, source, client, monitor or Verbose.of(self), checkpoint, cache)
-        self._selection = selection
+            fitted = run(self, source, client, monitor, checkpoint, cache)
+        fitted = prepared.completed(fitted)
+        self._selection, self.mapping_ = selection, prepared.mapping
         keep(self, fitted, np.dtype(source.schema.dtype))
         warn(self, fitted)
         return self
 
     def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None, **options: Any) -> Any:
         """`fit`, then `predict` of the same rows."""
-        return self.fit(X, y, sample_weight, **options).predict(X)
+        self.fit(X, y, sample_weight, **options)
+        return self.predict(X, mapping=data_steps(options.get("mapping")))
 
     def predict(self, X: Any, **selection: Any) -> Any:
         """Most probable component of each row, in the shape of the samples.
 
         Lazy input gives a dask array. With ``missing="drop"``, rows that hold NaN get -1.
-        ``features``, ``sample_dims`` and ``storage_options`` are those of `fit` unless given.
+        ``features``, ``sample_dims`` and ``storage_options`` are those of `fit` unless given;
+        ``mapping`` takes what belongs to these rows, `RowMask` and `Groups`.
         """
         return answer(self, self._opened(X, None, selection), Label)
 

@@ -19,10 +19,11 @@ from dask_em.estimators.gaussian_mixture import GaussianMixture
 from dask_em.estimators.latent import show_latent
 from dask_em.estimators.ppca import PPCA
 from dask_em.estimators.rows import Selection
+from dask_em.mapping.chain import Chain
 from dask_em.models.mixture import MixtureParameters
 from dask_em.models.ppca_parameters import PPCAParameters
 
-__all__ = ["SavedMixture", "SavedPPCA", "load", "save"]
+__all__ = ["SavedMapped", "SavedMixture", "SavedPPCA", "load", "save"]
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,14 @@ class SavedPPCA(Record):
     history: tuple[PassRecord, ...]
 
 
+@dataclass(frozen=True)
+class SavedMapped(Record):
+    """A fitted estimator of rows that are mapped."""
+
+    estimator: Record
+    mapping: Chain
+
+
 def save(
     estimator: Any,
     url: Any,
@@ -60,6 +69,10 @@ def save(
         If something is there already and `overwrite` is not set, or it cannot be written.
     """
     record, more = _saved(estimator)
+    mapping: Chain | None = getattr(estimator, "mapping_", None)
+    if mapping is not None:
+        record = SavedMapped(record, mapping)
+    units = getattr(estimator, "feature_units_in_", None)
     facts = {
         "params": _params(estimator),
         "converged": bool(estimator.converged_),
@@ -67,6 +80,7 @@ def save(
         "outcome": estimator.outcome_.name,
         "n_features": int(estimator.n_features_in_),
         "feature_names": [str(name) for name in getattr(estimator, "feature_names_in_", [])],
+        "feature_units": None if units is None else list(units),
         "selection": _selection(estimator),
         **more,
     }
@@ -93,7 +107,9 @@ def load(url: Any, storage_options: Mapping[str, Any] | None = None) -> Any:
         If nothing is there, or it is not a whole model, or a newer dask_em wrote it.
     """
     archived = archive.load(url, storage_options=storage_options)
-    record, facts = archived.record, archived.facts
+    record, facts, mapping = archived.record, archived.facts, None
+    if isinstance(record, SavedMapped):
+        mapping, record = record.mapping, record.estimator
     if not isinstance(record, SavedMixture | SavedPPCA):
         raise ArchiveError(
             f"{url} holds a {type(record).__name__}, not a fitted estimator; read it with "
@@ -106,7 +122,10 @@ def load(url: Any, storage_options: Mapping[str, Any] | None = None) -> Any:
     estimator.n_features_in_ = facts["n_features"]
     if facts["feature_names"]:
         estimator.feature_names_in_ = np.array(facts["feature_names"], dtype=object)
+    if facts.get("feature_units"):  # archives of the first releases have none
+        estimator.feature_units_in_ = tuple(facts["feature_units"])
     estimator._selection = Selection(**facts["selection"])
+    estimator.mapping_ = mapping
     return estimator
 
 

@@ -27,6 +27,7 @@ from dask_em.errors import InputError
 from dask_em.estimators.gaussian_mixture import GaussianMixture
 from dask_em.estimators.given import mixture_of
 from dask_em.estimators.latent import latent_model, or_streamed
+from dask_em.estimators.mapping import planned
 from dask_em.estimators.ppca import PPCA
 from dask_em.models.ppca_missing import WIDEST, MissingPPCA
 from dask_em.models.ppca_model import LatentModel
@@ -62,6 +63,7 @@ def plan(
     features: Sequence[str] | None = None,
     sample_dims: Sequence[str] | None = None,
     storage_options: Mapping[str, Any] | None = None,
+    mapping: Any = None,
     missing: str | None = None,
     on_bad_chunk: str | None = None,
     algorithm: str | None = None,
@@ -80,6 +82,8 @@ def plan(
         The cluster of the fit; by default the current one, otherwise this process.
     weights, features, sample_dims, storage_options
         How the data are opened, see `open_source`; `weights` is its ``sample_weight``.
+    mapping : sequence of steps, optional
+        As the fit is given it; each step that learns of the data costs a pass.
     missing : {"error", "drop", "model"}, optional
         Whether rows with NaN are refused, left out, or given to the model; by default as the
         estimator says, or "error".
@@ -107,6 +111,7 @@ def plan(
         sample_dims=sample_dims,
         storage_options=storage_options,
     )
+    source, more_passes = planned(source, mapping)
     given = {"missing": missing, "on_bad_chunk": on_bad_chunk, "algorithm": algorithm}
     given = {name: value for name, value in given.items() if value is not None}
     asked = _Asked.of(model, source.schema, given)
@@ -134,7 +139,7 @@ def plan(
         runner,
         beside,
         algorithm=method,
-        n_passes=expected_passes(method, asked.max_iter),
+        n_passes=tuple(n + more_passes for n in expected_passes(method, asked.max_iter)),
     )
     if isinstance(found, Unmeasured):
         return replace(promise, unmeasured=found.reason)

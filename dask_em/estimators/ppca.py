@@ -36,6 +36,7 @@ from dask_em.estimators.latent import (
     not_converged,
     warn_of_floor,
 )
+from dask_em.estimators.mapping import data_steps, prepare, unmapped
 from dask_em.estimators.rows import Selection, features_kept_on_failure, open_rows
 from dask_em.estimators.verbose import Verbose
 from dask_em.models.ppca_parameters import PPCAParameters
@@ -134,8 +135,12 @@ class PPCA(  # the mixins come without types
         One for each full pass over the data.
     outcome_ : Outcome
         How the fit ended; its value is the advice.
-    n_features_in_, feature_names_in_
+    mapping_ : sequence of steps, or None
+        What is done to rows before the model sees them; the parameters are in its units.
+    n_features_in_, feature_names_in_, feature_units_in_
         Of the data that it was fitted to.
+    feature_names_, feature_units_ : tuple of str, or None
+        Of the features that the model sees, after `mapping_`.
 
     References
     ----------
@@ -203,6 +208,7 @@ class PPCA(  # the mixins come without types
         features: Sequence[str] | None = None,
         sample_dims: Sequence[str] | None = None,
         storage_options: Mapping[str, Any] | None = None,
+        mapping: Any = None,
         client: Client | None = None,
         checkpoint: URL | None = None,
         cache: str | int = "off",
@@ -217,7 +223,7 @@ class PPCA(  # the mixins come without types
         y : ignored
         sample_weight : array, optional
             Weight of each row, at least 0; a weight of 2 counts a row twice, 0 leaves it out.
-        features, sample_dims, storage_options, client, checkpoint, cache, monitor
+        features, sample_dims, storage_options, mapping, client, checkpoint, cache, monitor
             As in `GaussianMixture.fit`.
 
         Raises
@@ -227,12 +233,21 @@ class PPCA(  # the mixins come without types
         """
         self._validate_params()
         selection = Selection(features, sample_dims, storage_options)
+        monitor = monitor or Verbose.of(self)
         with features_kept_on_failure(self):
-            source = open_rows(self, X, sample_weight, selection, reset=True)
-            fitted = fit_latent(
-                self, source, client, monitor or Verbose.of(self), checkpoint, cache
+            rows = open_rows(self, X, sample_weight, selection, reset=True)
+            prepared = prepare(
+                rows,
+                mapping,
+                client=client,
+                missing=self.missing,
+                on_bad_chunk=self.on_bad_chunk,
+                monitor=monitor,
             )
-        self._selection = selection
+            source = prepared.source
+            fitted = fit_latent(self, source, client, monitor, checkpoint, cache)
+        fitted = prepared.completed(fitted)
+        self._selection, self.mapping_ = selection, prepared.mapping
         keep_latent(self, fitted, np.dtype(source.schema.dtype))
         warn(self, fitted, not_converged(self))
         warn_of_floor(fitted.parameters)
@@ -247,7 +262,8 @@ class PPCA(  # the mixins come without types
         self, X: Any, y: Any = None, sample_weight: Any = None, **options: Any
     ) -> Any:
         """`fit`, then `transform` of the same rows."""
-        return self.fit(X, y, sample_weight, **options).transform(X)
+        self.fit(X, y, sample_weight, **options)
+        return self.transform(X, mapping=data_steps(options.get("mapping")))
 
     def transform(self, X: Any, *, return_cov: bool = False, **selection: Any) -> Any:
         """Posterior mean of the latent variables of each row, (..., q).
@@ -276,6 +292,8 @@ class PPCA(  # the mixins come without types
     def inverse_transform(self, X: Any) -> Any:
         """The rows that latent variables (..., q) stand for: ``W z + mean``, (..., d).
 
+        They are in units of the data, `mapping_` undone.
+
         What `transform` gives of a row does not lead back to its projection to the principal axes,
         but to its posterior mean, which is nearer to `mean_`.
         """
@@ -287,10 +305,12 @@ class PPCA(  # the mixins come without types
                 f"X has shape {X.shape}, but the model has {self.n_components_} latent dimensions; "
                 f"give (..., {self.n_components_})"
             )
-        return X @ self.loadings_.T + self.mean_
+        return unmapped(self, X @ self.loadings_.T + self.mean_)
 
     def fill(self, X: Any, *, return_std: bool = False, **selection: Any) -> Any:
         """The rows with their gaps replaced by the posterior mean, whatever `missing` says.
+
+        They are in units of the data, `mapping_` undone; so are deviations.
 
         Parameters
         ----------

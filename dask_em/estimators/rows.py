@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,9 +12,17 @@ from sklearn.utils.validation import validate_data
 
 from dask_em.core.records import Array
 from dask_em.engine.source import Source
-from dask_em.errors import DataError, SchemaError
+from dask_em.errors import DataError
+from dask_em.estimators.names import check_count, forget_names, note_features
 from dask_em.sources.arrays import NumpySource
-from dask_em.sources.registry import in_memory, open_source, selectable
+from dask_em.sources.frames import columns_of_frame, is_frame
+from dask_em.sources.registry import (
+    in_memory,
+    is_one_array,
+    open_source,
+    refuse_selection,
+    selectable,
+)
 
 __all__ = ["Selection", "check_enough_rows", "features_kept_on_failure", "open_rows"]
 
@@ -26,6 +34,7 @@ class Selection:
     features: Sequence[str] | None = None
     sample_dims: Sequence[str] | None = None
     storage_options: Mapping[str, Any] | None = None
+    mapping: Any = None  # steps that are done to the rows; not remembered here
 
     def or_else(self, other: Selection) -> Selection:
         """What is not said here, as it is said there."""
@@ -33,11 +42,18 @@ class Selection:
             self.features or other.features,
             self.sample_dims or other.sample_dims,
             self.storage_options or other.storage_options,
+            self.mapping,
         )
 
 
 def open_rows(
-    estimator: Any, data: Any, sample_weight: Any, selection: Selection, *, reset: bool
+    estimator: Any,
+    data: Any,
+    sample_weight: Any,
+    selection: Selection,
+    *,
+    reset: bool,
+    remembered: Selection | None = None,
 ) -> Source:
     """The source of an estimator's rows, checked against the features of its fit.
 
@@ -45,19 +61,49 @@ def open_rows(
     ----------
     estimator : BaseEstimator
         Its ``n_features_in_`` and ``feature_names_in_`` are set with `reset`, checked without.
+    selection : Selection
+        As it was given with the data; an error where these have no parts to select.
+    remembered : Selection, optional
+        Of the fit; where the data have no parts, it says nothing.
     """
+    if remembered is not None:
+        selection = selection.or_else(_that_applies(estimator, data, remembered))
     if not in_memory(data):
         source = _opened(data, sample_weight, selection)
-        _note_features(estimator, source, reset)
+        note_features(estimator, source.schema, reset)
         return source
+    if is_frame(data) and selection.features is not None:
+        data = columns_of_frame(data, selection.features)
+        selection = replace(selection, features=None)
+    refuse_selection(
+        data,
+        features=selection.features,
+        sample_dims=selection.sample_dims,
+        storage_options=selection.storage_options,
+    )
     values = _in_memory(estimator, data, reset)
     if sample_weight is not None:
         sample_weight = np.asarray(sample_weight)
     return NumpySource(values, sample_weight, getattr(estimator, "feature_names_in_", None))
 
 
-def _opened(data: Any, sample_weight: Any, selection: Selection) -> Source:
-    chosen = selection if selectable(data) else Selection()
+def _that_applies(estimator: Any, data: Any, remembered: Selection) -> Selection:
+    """The part of a fit's selection that other data have a use for."""
+    names = getattr(estimator, "feature_names_in_", None)
+    if is_frame(data):
+        # a fit to all columns of a frame is as strict as scikit-learn about those of another
+        picked = None if remembered.features is None or names is None else list(names)
+        return Selection(picked)
+    if in_memory(data) or not selectable(data):
+        return Selection()
+    if is_one_array(data, remembered.storage_options):
+        return replace(remembered, features=None)
+    plain = names is not None and not any("[" in str(name) for name in names)
+    picked = [str(name) for name in names] if plain and names is not None else None
+    return replace(remembered, features=remembered.features or picked)
+
+
+def _opened(data: Any, sample_weight: Any, chosen: Selection) -> Source:
     return open_source(
         data,
         sample_weight=sample_weight,
@@ -72,10 +118,12 @@ def _in_memory(estimator: Any, data: Any, reset: bool) -> Array:
         dtype = np.float32 if data.dtype == np.float32 else np.float64
         data = np.ma.filled(data.astype(dtype), np.nan)
     if getattr(data, "ndim", 2) > 2:
-        _check_count(estimator, np.shape(data)[-1], reset)
-        if reset and hasattr(estimator, "feature_names_in_"):
-            del estimator.feature_names_in_
+        check_count(estimator, np.shape(data)[-1], reset)
+        if reset:
+            forget_names(estimator)
         return np.asarray(data)
+    if reset:
+        vars(estimator).pop("feature_units_in_", None)
     values: Array = validate_data(
         estimator,
         data,
@@ -87,37 +135,10 @@ def _in_memory(estimator: Any, data: Any, reset: bool) -> Array:
     return values
 
 
-def _note_features(estimator: Any, source: Source, reset: bool) -> None:
-    names = source.schema.feature_names
-    _check_count(estimator, source.schema.n_features, reset)
-    if reset:
-        if names is not None:
-            estimator.feature_names_in_ = np.array(names, dtype=object)
-        elif hasattr(estimator, "feature_names_in_"):
-            del estimator.feature_names_in_
-        return
-    known = getattr(estimator, "feature_names_in_", None)
-    if known is not None and names is not None and list(known) != list(names):
-        raise SchemaError(
-            f"{source.schema.describe} has the features {_abridged(names)}, but the model was "
-            f"fitted to {_abridged(tuple(known))}; select the same ones in the same order"
-        )
-
-
-def _check_count(estimator: Any, found: int, reset: bool) -> None:
-    if reset:
-        estimator.n_features_in_ = found
-    elif found != estimator.n_features_in_:
-        raise SchemaError(
-            f"X has {found} features, but {type(estimator).__name__} is expecting "
-            f"{estimator.n_features_in_} features as input"
-        )
-
-
 @contextmanager
 def features_kept_on_failure(estimator: Any) -> Iterator[None]:
     """A fit that fails leaves an estimator as it was fitted before."""
-    names = ("n_features_in_", "feature_names_in_")
+    names = ("n_features_in_", "feature_names_in_", "feature_units_in_")
     before = {name: getattr(estimator, name) for name in names if hasattr(estimator, name)}
     try:
         yield
@@ -137,8 +158,3 @@ def check_enough_rows(source: Source, n_components: int) -> None:
             f"Expected n_samples >= n_components but got n_components = {n_components}, "
             f"n_samples = {rows}"
         )
-
-
-def _abridged(names: Sequence[Any]) -> str:
-    text = ", ".join(str(name) for name in names[:6])
-    return text if len(names) <= 6 else f"{text}, ... ({len(names)} in all)"

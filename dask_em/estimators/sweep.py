@@ -23,6 +23,7 @@ from dask_em.estimators.chance import seeds_of
 from dask_em.estimators.fitting import keep
 from dask_em.estimators.gaussian_mixture import GaussianMixture
 from dask_em.estimators.given import mixture_of
+from dask_em.estimators.mapping import prepare
 from dask_em.estimators.rows import Selection, open_rows
 from dask_em.estimators.skipped import warn_of_skipped
 from dask_em.models.covariance import STRUCTURES
@@ -119,6 +120,7 @@ def sweep(
     features: Sequence[str] | None = None,
     sample_dims: Sequence[str] | None = None,
     storage_options: Mapping[str, Any] | None = None,
+    mapping: Any = None,
     client: Client | None = None,
     cache: str | int = "off",
     monitor: Monitor | None = None,
@@ -151,7 +153,7 @@ def sweep(
         are fitted.
     reg_covar, algorithm, tol_gap, init_params, missing, degenerate, on_bad_chunk
         As in `GaussianMixture`.
-    sample_weight, features, sample_dims, storage_options, client, cache, monitor
+    sample_weight, features, sample_dims, storage_options, mapping, client, cache, monitor
         As in `GaussianMixture.fit`.
 
     Returns
@@ -189,7 +191,16 @@ def sweep(
     }
     estimators = _estimators(_listed(n_components), _listed(covariance_type), options)
     selection = Selection(features, sample_dims, storage_options)
-    source = open_rows(estimators[0], data, sample_weight, selection, reset=True)
+    rows = open_rows(estimators[0], data, sample_weight, selection, reset=True)
+    prepared = prepare(
+        rows,
+        mapping,
+        client=client,
+        missing=missing,
+        on_bad_chunk=on_bad_chunk,
+        monitor=monitor,
+    )
+    source = prepared.source
     entries = [(estimator, init) for estimator in estimators for init in range(n_init)]
     models = [mixture_of(estimator, source.schema.n_features)[0] for estimator, _ in entries]
     found = fit_many(
@@ -211,10 +222,10 @@ def sweep(
     best = _best(candidates, criterion)
     estimator, member = entries[best][0], found.members[best]
     open_rows(estimator, data, sample_weight, selection, reset=True)  # notes the features
-    estimator._selection = selection
-    keep(estimator, _fitted(member), np.dtype(source.schema.dtype))
+    estimator._selection, estimator.mapping_ = selection, prepared.mapping
+    keep(estimator, prepared.completed(_fitted(member)), np.dtype(source.schema.dtype))
     _warn(candidates[best], found.history[-1])
-    return Sweep(candidates, criterion, estimator, found.history)
+    return Sweep(candidates, criterion, estimator, (*prepared.history, *found.history))
 
 
 def _listed(values: Any) -> list[Any]:

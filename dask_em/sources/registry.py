@@ -11,9 +11,12 @@ import numpy as np
 
 from dask_em.engine.source import Source
 from dask_em.errors import SchemaError
+from dask_em.mapping.chain import Chain
 from dask_em.sources.arrays import NumpySource
+from dask_em.sources.frames import columns_of_frame, is_frame
+from dask_em.sources.mapped import MappedSource
 
-__all__ = ["in_memory", "open_source", "selectable"]
+__all__ = ["in_memory", "is_one_array", "open_source", "refuse_selection", "selectable"]
 
 #: libraries whose objects are opened, not converted
 LAZY = frozenset({"dask", "pyarrow", "xarray", "zarr"})
@@ -31,6 +34,7 @@ def open_source(
     features: Sequence[str] | str | None = None,
     sample_dims: Sequence[str] | str | None = None,
     storage_options: Mapping[str, Any] | None = None,
+    mapping: Any = None,
 ) -> Source:
     """A Source for rows given in any of the accepted ways. Reads metadata and no rows.
 
@@ -43,11 +47,14 @@ def open_source(
         dask array, for Zarr also a path, a zarr.Array, or the name of an array of the group. For
         xarray also a DataArray of some of the sample dimensions, or the name of a variable.
     features : sequence of str, optional
-        The arrays of a Zarr group, or the variables of a Dataset, that make up a row.
+        The arrays of a Zarr group, the variables of a Dataset, or the columns of a data frame that
+        make up a row.
     sample_dims : sequence of str, optional
         The dimensions of Zarr or xarray arrays that tell rows apart; the others are features.
     storage_options : mapping, optional
         What fsspec needs to open a URL.
+    mapping : sequence of steps, optional
+        What is done to the rows, e.g. ``[Log(["chlorophyll"])]`` or ``fitted.mapping_``.
 
     Raises
     ------
@@ -58,7 +65,18 @@ def open_source(
     DataError
         If weights in memory are negative or not finite, or none is positive.
     """
-    features, sample_dims = _listed(features), _listed(sample_dims)
+    source = _opened(data, sample_weight, _listed(features), _listed(sample_dims), storage_options)
+    chain = Chain.of(mapping)
+    return MappedSource(source, chain) if chain else source
+
+
+def _opened(
+    data: Any,
+    sample_weight: Any,
+    features: list[str] | None,
+    sample_dims: list[str] | None,
+    storage_options: Mapping[str, Any] | None,
+) -> Source:
     # the libraries are imported only where their data are used: each costs a fraction of a second
     if isinstance(data, str | os.PathLike) or _is_zarr(data):
         from dask_em.sources.zarr import ZarrSource
@@ -73,13 +91,17 @@ def open_source(
     if _is(data, "xarray", "Dataset", "DataArray"):
         from dask_em.sources.xarray import XarraySource
 
-        _refuse(data, storage_options=storage_options)
+        refuse_selection(data, storage_options=storage_options)
         return XarraySource.open(
             data, features=features, sample_dims=sample_dims, weights=sample_weight
         )
-    _refuse(data, features=features, sample_dims=sample_dims, storage_options=storage_options)
+    if is_frame(data) and features is not None:
+        data, features = columns_of_frame(data, features), None
+    refuse_selection(
+        data, features=features, sample_dims=sample_dims, storage_options=storage_options
+    )
     if isinstance(data, Source):
-        _refuse(data, sample_weight=sample_weight)
+        refuse_selection(data, sample_weight=sample_weight)
         return data
     if _is(data, "dask.array", "Array"):
         from dask_em.sources.dask import DaskSource
@@ -99,6 +121,15 @@ def selectable(data: Any) -> bool:
     return not isinstance(data, Source) and not _is(data, "dask.array", "Array")
 
 
+def is_one_array(data: Any, storage_options: Mapping[str, Any] | None = None) -> bool:
+    """Whether data are one Zarr array, in which no feature has a name."""
+    if not (isinstance(data, str | os.PathLike) or _is_zarr(data)):
+        return False
+    from dask_em.sources.zarr import is_array
+
+    return is_array(data, storage_options)
+
+
 def _is(data: Any, module: str, *names: str) -> bool:
     # data of a library exist only where it has been imported
     loaded = sys.modules.get(module)
@@ -115,7 +146,8 @@ def _listed(names: Sequence[str] | str | None) -> list[str] | None:
     return None if names is None else [names] if isinstance(names, str) else list(names)
 
 
-def _refuse(data: Any, **given: Any) -> None:
+def refuse_selection(data: Any, **given: Any) -> None:
+    """Refuse what has no meaning for data of a kind, by its name as an argument."""
     for name, value in given.items():
         if value is not None:
             raise SchemaError(

@@ -35,7 +35,7 @@ from dask_em.sources.paths import existing_path, is_url
 from dask_em.sources.stored import metadata_of, some_bytes, stored_bytes, when_written
 from dask_em.sources.tiling import Tiling
 
-__all__ = ["ZarrSource"]
+__all__ = ["ZarrSource", "is_array"]
 
 #: a chunk of more bytes of rows than this is refused
 LIMIT_BYTES = 512 * 2**20
@@ -151,6 +151,11 @@ class ZarrSource(Source):
             "weights": probe(weights) if isinstance(weights, np.ndarray) else None,
         }
         return Fingerprint.of(self.schema, facts, digest([when_written(one) for one in arrays]))
+
+
+def is_array(store: Any, storage_options: Mapping[str, Any] | None = None) -> bool:
+    """Whether a store is one array and not a group; errors are those of `ZarrSource.open`."""
+    return isinstance(_open(store, storage_options), zarr.Array)
 
 
 def _open(store: Any, storage_options: Mapping[str, Any] | None) -> Any:
