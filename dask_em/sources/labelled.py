@@ -134,7 +134,7 @@ class Labels:
 
 def _encoded(name: str, variable: xr.Variable) -> Coordinate | None:
     if variable.nbytes > MOST_BYTES:
-        _leave_out(name, f"takes {variable.nbytes / 2**20:,.0f} MiB, the limit is 64 MiB")
+        _leave_out(name, f"has {variable.nbytes:,} bytes, the limit is {MOST_BYTES:,}")
         return None
     plain = variable.to_base_variable().load()
     plain.encoding = {key: plain.encoding[key] for key in KEPT_ENCODING if key in plain.encoding}

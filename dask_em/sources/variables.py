@@ -70,7 +70,12 @@ def known(name: Any, names: Iterable[Hashable], kind: str, where: str) -> Any:
     if name in found:
         return name
     near = get_close_matches(str(name), [str(one) for one in found], n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"there are {_list(found)}"
+    rest = f", ... ({len(found)} in all)" if len(found) > 12 else ""
+    hint = (
+        f"did you mean {' or '.join(map(repr, near))}?"
+        if near
+        else f"there are {_list(found[:12])}{rest}"
+    )
     raise SchemaError(f"{where} has no {kind} {name!r}; {hint}")
 
 

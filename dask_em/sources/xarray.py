@@ -13,10 +13,11 @@ import numpy as np
 import xarray as xr
 
 from dask_em.core.block import check_weights
+from dask_em.core.records import Array
 from dask_em.engine.fingerprint import Fingerprint, digest, probe
 from dask_em.engine.query import Query
 from dask_em.engine.source import Coordinate, Partition, Schema, Source
-from dask_em.errors import SchemaError, SourceError
+from dask_em.errors import DataError, SchemaError, SourceError
 from dask_em.place import without_secrets
 from dask_em.sources.axes import Axes
 from dask_em.sources.cf import Packing
@@ -37,6 +38,8 @@ __all__ = ["XarraySource"]
 
 #: a stored chunk of more bytes of rows than this is refused
 LIMIT_BYTES = 512 * 2**20
+#: weights below 0 by this part of the largest are taken for rounded zeros
+ROUNDING = 1e-6
 
 
 @final
@@ -110,6 +113,7 @@ class XarraySource(Source):
         weighing = _weighing(weights, dataset, chosen, where)
         weighed = None if weighing is None else _part("of weights", weighing, dataset, chosen)
         columns = [part.column for part in parts]
+        where = _stored_where(data, columns) or where
         d = sum(column.axes.n_features for column in columns)
         dtype = np.result_type(*(column.dtype for column in columns))
         row_bytes = d * dtype.itemsize + (0 if weighed is None else 8)
@@ -244,6 +248,15 @@ def _where(data: Any) -> str:
     return f"{kind}{name} ({sizes})"
 
 
+def _stored_where(data: Any, columns: Sequence[Column]) -> str | None:
+    """The data in words, with the store that they are read from; None where that is not known."""
+    arrays = [array for column in columns for array in column.array.stored()]
+    if not arrays or data.encoding.get("source"):
+        return None
+    place = str(arrays[0].store_path).removesuffix(f"/{arrays[0].path}")
+    return f"xarray {type(data).__name__} of {without_secrets(place)}"
+
+
 def _chosen(
     data: Any, features: Sequence[str] | None, sample_dims: Sequence[str] | None, where: str
 ) -> tuple[xr.Dataset, Chosen]:
@@ -324,8 +337,20 @@ def _weighing(weights: Any, dataset: xr.Dataset, chosen: Chosen, where: str) -> 
         return xr.Variable(dims, check_weights(flat, prod(shape)).reshape(shape))
     row_dtype(found.dtype, "the weights")
     if found._in_memory:
-        check_weights(np.asarray(found.values).reshape(-1), found.size)
+        _check_weights(np.asarray(found.values).reshape(-1))
     return found
+
+
+def _check_weights(values: Array) -> None:
+    try:
+        check_weights(values, values.size)
+    except DataError as error:
+        if not values.min(initial=0.0) > -ROUNDING * values.max(initial=0.0):  # or one is NaN
+            raise
+        raise DataError(
+            f"{error}; these are 0 but for rounding, like the cosine of a pole: pass "
+            "weights.clip(min=0)"
+        ) from None
 
 
 def _tiling(
