@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import posixpath
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -14,11 +13,14 @@ from tempfile import TemporaryDirectory
 from typing import Any, TypeAlias
 from uuid import uuid4
 
-import fsspec
 from zarr.abc.store import Store
-from zarr.storage import FsspecStore, LocalStore
+from zarr.storage import LocalStore
 
-from dask_em.errors import ArchiveError
+from dask_em.errors import ArchiveError, SourceError
+from dask_em.remote.files import Files, open_files
+from dask_em.remote.secrets import without_secrets
+from dask_em.remote.store import open_store
+from dask_em.remote.trouble import cause_of
 
 __all__ = [
     "URL",
@@ -86,9 +88,10 @@ class Place(ABC):
             yield
         except ArchiveError:
             raise
+        except SourceError as error:  # it says what to do
+            raise ArchiveError(f"{self} cannot be {done}: {error}") from error
         except Exception as error:
-            cause = f"{type(error).__name__}: {error}"
-            raise ArchiveError(f"{self} cannot be {done} ({cause}); {remedy}") from error
+            raise ArchiveError(f"{self} cannot be {done} ({cause_of(error)}); {remedy}") from error
 
 
 @dataclass(frozen=True)
@@ -190,14 +193,18 @@ class RemotePlace(Place):
 
     @property
     def address(self) -> tuple[str, ...]:
-        return address_of(*self._files())
+        files = self.files()
+        return address_of(files.system, files.path)
 
     def exists(self) -> bool:
-        files, path = self._files()
-        return bool(files.exists(path))
+        return self.files().exists()
 
     def store(self) -> Store:
-        return FsspecStore.from_url(self.url, storage_options=self.options)
+        return open_store(self.url, self.options)
+
+    def files(self) -> Files:
+        """The folder of the place."""
+        return open_files(self.url, self.options)
 
     @contextmanager
     def draft(self, overwrite: bool) -> Iterator[Draft]:
@@ -215,20 +222,13 @@ class RemotePlace(Place):
         with suppress(Exception):  # the new model is whole; at worst the old arrays stay as well
             self._remove(old)
 
-    def _files(self) -> tuple[Any, str]:
-        files, path = fsspec.url_to_fs(self.url, **self.options)
-        files.invalidate_cache()
-        return files, str(path)
-
     def _entries(self) -> list[str]:
-        files, path = self._files()
-        names = [entry.rstrip("/").rpartition("/")[2] for entry in files.ls(path, detail=False)]
-        return [name for name in names if name != "zarr.json"]
+        return [name for name in self.files().names() if name != "zarr.json"]
 
     def _remove(self, names: list[str]) -> None:
-        files, path = self._files()
+        files = self.files()
         for name in names:
-            files.rm(f"{path}/{name}".rstrip("/"), recursive=True)
+            files.remove(name)
 
 
 def parse_place(url: URL, storage_options: Options = None) -> Place:
@@ -266,8 +266,3 @@ def _flush_entry(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def without_secrets(url: str) -> str:
-    """A URL as it may be shown: user and password, if it has them, are left out."""
-    return re.sub(r"(?<=://)[^/@]+@", "***@", url)

@@ -445,7 +445,7 @@ class TestUnreadable:
             archive.load(tmp_path / "m")
 
     def test_unknown_protocol(self) -> None:
-        with pytest.raises(ArchiveError, match="cannot be reached .*nowhere.*check the address"):
+        with pytest.raises(ArchiveError, match="cannot be reached.*nowhere.*check its protocol"):
             archive.load("nowhere://bucket/model.zarr")
 
 

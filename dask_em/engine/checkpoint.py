@@ -24,8 +24,6 @@ from pathlib import Path
 from tempfile import mkstemp
 from typing import Any
 
-import fsspec
-
 from dask_em import archive
 from dask_em.core.block import Block
 from dask_em.core.records import Array, Record
@@ -33,7 +31,8 @@ from dask_em.engine.fingerprint import Facts, differences
 from dask_em.engine.monitor import PassRecord
 from dask_em.engine.packed import Packed
 from dask_em.errors import ArchiveError
-from dask_em.place import URL, LocalPlace, Place, RemotePlace, parse_place
+from dask_em.place import URL, LocalPlace, Options, Place, RemotePlace, parse_place
+from dask_em.remote.files import Files, open_files
 
 __all__ = ["Checkpoint", "KeptSample", "KeptStart"]
 
@@ -81,14 +80,15 @@ class Checkpoint:
     def __init__(self, place: Place) -> None:
         self._place = place
         self._url = str(place.path) if isinstance(place, LocalPlace) else _remote(place).url
+        self._options = None if isinstance(place, LocalPlace) else _remote(place).options
 
     @classmethod
-    def open(cls, url: URL, wanted: Facts) -> Checkpoint:
+    def open(cls, url: URL | Place, wanted: Facts) -> Checkpoint:
         """The checkpoint at a place, made if there is none.
 
         Parameters
         ----------
-        url : str or path
+        url : str, path or Place
             Of a folder, local or of any file system that fsspec opens.
         wanted : mapping
             The specification of the fit, see `engine.specification`.
@@ -99,7 +99,7 @@ class Checkpoint:
             If the folder holds something else, the checkpoint of another fit or of a newer
             dask_em, or cannot be written.
         """
-        made = cls(parse_place(url))
+        made = cls(url if isinstance(url, Place) else parse_place(url))
         with made._place.explain("used as a checkpoint", ROOM):
             if made._is_there():
                 made._check(wanted)
@@ -140,10 +140,10 @@ class Checkpoint:
 
     def _is_there(self) -> bool:
         """Whether the place is a checkpoint; it is not, where nothing is."""
-        files, path = self._files()
-        if not files.exists(path):
+        files = self._files()
+        if not files.exists():
             return False
-        if not files.isdir(path):
+        if not files.is_folder():
             raise ArchiveError(f"{self._place} is a file, not a checkpoint; {ANEW}")
         names = self._names()
         others = [name for name in names if not name.startswith(".")]
@@ -155,8 +155,7 @@ class Checkpoint:
         return MARK in names
 
     def _check(self, wanted: Facts) -> None:
-        files, path = self._files()
-        mark = json.loads(files.cat_file(f"{path}/{MARK}"))
+        mark = json.loads(self._files().read(MARK))
         version = mark["version"] if mark.get("format") == FORMAT else None
         if not isinstance(version, list):
             raise ArchiveError(f"{self._place} is not a checkpoint; {ANEW}")
@@ -183,8 +182,7 @@ class Checkpoint:
         mark = {"format": FORMAT, "version": _version(), "specification": wanted}
         data = json.dumps(mark, indent=1).encode()
         if not isinstance(self._place, LocalPlace):
-            files, path = self._files()
-            files.pipe_file(f"{path}/{MARK}", data)  # whole or not there, on object stores
+            self._files().write(MARK, data)
             return
         folder = self._place.path
         folder.mkdir(parents=True, exist_ok=True)
@@ -200,14 +198,14 @@ class Checkpoint:
         if name not in self._names():
             return None
         url = self._inside(name)
-        if not isinstance(self._place, LocalPlace) and not _is_whole(url):
+        if not isinstance(self._place, LocalPlace) and not _is_whole(url, self._options):
             return None
-        return archive.load(url).record
+        return archive.load(url, self._options).record
 
     def _replace(self, olds: list[str], name: str, record: Record) -> None:
         if name in olds:
             self._remove(name)  # nobody could go on with it, or it would have been read
-        archive.save(self._inside(name), record)
+        archive.save(self._inside(name), record, storage_options=self._options)
         with suppress(OSError):  # what is old does no harm
             for old in olds:
                 if old != name:
@@ -222,24 +220,19 @@ class Checkpoint:
         return sorted(name for name in self._names() if name.startswith(f"start-{number}-pass-"))
 
     def _names(self) -> list[str]:
-        files, path = self._files()
-        found = files.ls(path, detail=False)
-        return [str(entry).rstrip("/").rpartition("/")[2] for entry in found]
+        return self._files().names()
 
     def _remove(self, name: str) -> None:
-        files, path = self._files()
-        files.rm(f"{path}/{name}", recursive=True)
+        self._files().remove(name)
 
     def _inside(self, name: str) -> str:
         return f"{self._url}/{name}"
 
-    def _files(self) -> tuple[Any, str]:
-        files, path = fsspec.url_to_fs(self._url)
-        files.invalidate_cache()
-        return files, str(path).rstrip("/")
+    def _files(self) -> Files:
+        return open_files(self._url, self._options)
 
 
-def _is_whole(url: str) -> bool:
+def _is_whole(url: str, options: Options) -> bool:
     """Whether a record was written to its end: where nothing is renamed, it may have been killed.
 
     Raises
@@ -248,7 +241,7 @@ def _is_whole(url: str) -> bool:
         If that cannot be told.
     """
     try:
-        archive.inspect(url)
+        archive.inspect(url, options)
     except ArchiveError as error:
         if error.__cause__ is None or isinstance(error.__cause__, FileNotFoundError):
             return False

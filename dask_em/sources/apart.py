@@ -109,6 +109,8 @@ def _address(place: Place) -> Address:
 def _reached(place: Place) -> Iterator[None]:
     try:
         yield
+    except SourceError:
+        raise
     except Exception as error:  # of a file system or a network
         raise SourceError(
             f"{place} cannot be reached ({type(error).__name__}: {error}); check the address and "

@@ -13,7 +13,7 @@ import numpy as np
 from dask_em.core.block import Block
 from dask_em.core.records import Array
 from dask_em.engine.source import Chunk, Partition, Reader, Region
-from dask_em.errors import ChunkError
+from dask_em.errors import ChunkError, SourceError
 from dask_em.sources.columns import Column
 from dask_em.sources.grid import Grid, region_text
 from dask_em.sources.rows import as_weights
@@ -89,7 +89,8 @@ class StoredPartition(Partition):
 def _read(column: Column, region: Region) -> Array:
     try:
         return column.read(region)
-    except MemoryError:
+    except (MemoryError, SourceError):
+        # a store that does not answer, or denies access, holds no bad chunk: nothing is skipped
         raise
     except Exception as error:
         # whatever a codec or a file system raises: there is no common class

@@ -8,7 +8,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
-import fsspec
 import zarr
 from zarr.abc.store import Store
 from zarr.storage import LocalStore
@@ -104,17 +103,18 @@ def drafted(place: Place, overwrite: bool) -> Iterator[Draft]:
                 raise
         return
     assert isinstance(place, RemotePlace)
-    files, path = fsspec.url_to_fs(place.url, **place.options)
-    replaces = overwrite and files.exists(path)
+    files = place.files()
+    replaces = overwrite and files.exists()
     if replaces:
-        files.rm(path, recursive=True)
+        files.remove()
     remote = _RemoteDraft(place, replaces)
     try:
         yield remote
     except BaseException:
         with suppress(Exception):  # the first error is the one to tell
             if not remote.whole:
-                files.rm(path, recursive=True)
+                time.sleep(GRACE)  # tasks that still run end, so that none writes after
+                files.remove()
         raise
 
 
@@ -146,6 +146,8 @@ def explained(place: Place) -> Iterator[None]:
     """Tell whatever a store may raise as an output that cannot be written."""
     try:
         yield
+    except SourceError:  # it says which object, and what to do
+        raise
     except Exception as error:
         raise unwritten(str(place), error) from error
 

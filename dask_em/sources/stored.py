@@ -110,6 +110,8 @@ def _read(array: Any, keys: list[str], nbytes: int | None = None) -> list[bytes 
 
     try:
         found = sync(every())
+    except SourceError:
+        raise
     except Exception as error:  # a file system or a network may raise anything here
         raise SourceError(
             f"{array.store_path} cannot be read ({type(error).__name__}: {error}); check that it "

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from math import prod
 from typing import Any, final
 
@@ -19,6 +20,7 @@ from dask_em.engine.fingerprint import Fingerprint, digest, probe
 from dask_em.engine.source import Coordinate, Partition, Schema, Source
 from dask_em.errors import SchemaError, SourceError
 from dask_em.place import without_secrets
+from dask_em.remote.store import open_store
 from dask_em.sources.cells import StoredPartition
 from dask_em.sources.columns import (
     Column,
@@ -161,9 +163,12 @@ def is_array(store: Any, storage_options: Mapping[str, Any] | None = None) -> bo
 def _open(store: Any, storage_options: Mapping[str, Any] | None) -> Any:
     if isinstance(store, zarr.Array | zarr.Group):
         return store
+    shown = without_secrets(str(store))
     if isinstance(store, str) and is_url(store):
-        opened: Any = store
-    elif isinstance(store, str | os.PathLike):
+        with _telling(shown, storage_options):
+            return _open_remote(open_store(store, storage_options, read_only=True))
+    opened: Any = store
+    if isinstance(store, str | os.PathLike):
         if storage_options:
             raise SchemaError(
                 f"storage_options are for URLs, but {store} is a path; leave them out"
@@ -171,13 +176,23 @@ def _open(store: Any, storage_options: Mapping[str, Any] | None) -> Any:
         path = existing_path(store)
         zipped = path.is_file() and zipfile.is_zipfile(path)
         opened = ZipStore(path, mode="r") if zipped else str(path)
-    else:
-        opened = store
-    shown = without_secrets(str(store))
+    with _telling(shown, storage_options):
+        return zarr.open(opened, mode="r")
+
+
+def _open_remote(store: Store) -> Any:
+    # one request where Zarr makes three, and seven for a group, to find out the format
     try:
-        options = dict(storage_options) if storage_options else None
-        return zarr.open(opened, mode="r", storage_options=options)
-    except MemoryError:
+        return zarr.open(store, mode="r", zarr_format=3)
+    except FileNotFoundError:
+        return zarr.open(store, mode="r", zarr_format=2)
+
+
+@contextmanager
+def _telling(shown: str, storage_options: Mapping[str, Any] | None) -> Iterator[None]:
+    try:
+        yield
+    except (MemoryError, SourceError):
         raise
     except (FileNotFoundError, NotADirectoryError) as error:
         raise SourceError(
@@ -186,9 +201,9 @@ def _open(store: Any, storage_options: Mapping[str, Any] | None) -> Any:
         ) from error
     except Exception as error:
         # a file system, a network or a codec may raise anything here
+        cause = without_secrets(f"{type(error).__name__}: {error}", storage_options)
         raise SourceError(
-            f"{shown} cannot be opened as Zarr ({type(error).__name__}: {error}); check the "
-            "address, storage_options, and that the packages of its file system are installed"
+            f"{shown} cannot be opened as Zarr ({cause}); check the address and storage_options"
         ) from error
 
 

@@ -1,0 +1,55 @@
+"""What is done ahead of its use, in other threads: one item, or several calls at a time."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
+from typing import TypeVar
+
+__all__ = ["ahead", "at_once"]
+
+Item = TypeVar("Item")
+
+
+def ahead(items: Generator[Item, None, None]) -> Generator[Item, None, None]:
+    """Make each item in a second thread while the caller works on the one before."""
+    end = object()
+    # Dask tells a task's thread by a context variable which worker it belongs to
+    run: Callable[..., object] = copy_context().run
+    try:
+        with ThreadPoolExecutor(1, thread_name_prefix="em-read") as reader:
+            coming = reader.submit(run, next, items, end)
+            while (item := coming.result()) is not end:
+                coming = reader.submit(run, next, items, end)
+                yield item  # type: ignore[misc]
+                del item
+    finally:
+        items.close()
+
+
+def at_once(calls: Iterable[Callable[[], Item]], n: int) -> Generator[Item, None, None]:
+    """What calls return, in their order, up to `n` of them under way at a time.
+
+    No call begins before it is one of the `n` next ones, the one that is waited for included. One
+    at a time, they are made in the thread that asks.
+    """
+    if n == 1:
+        yield from (call() for call in calls)
+        return
+    waiting: deque[Future[Item]] = deque()
+    coming: Iterator[Callable[[], Item]] = iter(calls)
+    pool = ThreadPoolExecutor(n, thread_name_prefix="em-fetch")
+    try:
+        while True:
+            while len(waiting) < n and (call := next(coming, None)) is not None:
+                waiting.append(pool.submit(copy_context().run, call))
+            if not waiting:
+                return
+            item = waiting.popleft().result()
+            # nothing is begun before it is used: it takes the room of one call
+            yield item
+            del item
+    finally:
+        pool.shutdown(cancel_futures=True)

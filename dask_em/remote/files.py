@@ -1,0 +1,128 @@
+"""File systems of URLs, opened in one way, and the few things that are done in their folders."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import fsspec
+
+from dask_em.remote.patience import patiently
+from dask_em.remote.remedies import no_client
+
+__all__ = ["Files", "ask_once", "configured", "open_files", "open_filesystem", "opening"]
+
+T = TypeVar("T")
+
+#: several reads of several threads are under way at once; botocore's own limit is 10
+CONNECTIONS = 64
+#: seconds without an answer after which a request is given up
+CONNECT_SECONDS, READ_SECONDS = 5, 15
+
+
+def open_filesystem(url: str, storage_options: Mapping[str, Any] | None = None) -> tuple[Any, str]:
+    """The fsspec file system of a URL, and the path in it.
+
+    It makes one try of each request; whoever uses it wraps calls into `patiently`, which makes
+    several. On a worker it is opened anew from URL and options (fsspec keeps it): pickled, it
+    would come back with its own retries.
+
+    Raises
+    ------
+    SourceError
+        If no file system is known by the protocol, or its package is not installed.
+    """
+    with opening(url):
+        files, path = fsspec.url_to_fs(url, **configured(url, storage_options))
+    ask_once(files)
+    return files, str(path)
+
+
+@contextmanager
+def opening(url: str) -> Iterator[None]:
+    """Say what to do where the file system of a URL cannot be made."""
+    try:
+        yield
+    except (ImportError, TypeError, ValueError) as error:
+        raise no_client(error, url) from error
+
+
+def ask_once(files: Any) -> None:
+    """Turn off the retries of s3fs, which multiply with those of its client."""
+    if type(files).__name__ == "S3FileSystem":
+        files.retries = 1  # of this instance, which has our options, so nobody else's
+
+
+def configured(url: str, storage_options: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Options for fsspec with what dask_em adds; what was given stands."""
+    options = dict(storage_options or {})
+    if url.partition("://")[0] not in ("s3", "s3a"):
+        return options
+    config = {
+        "connect_timeout": CONNECT_SECONDS,
+        "read_timeout": READ_SECONDS,
+        "max_pool_connections": CONNECTIONS,
+        "retries": {"mode": "standard", "total_max_attempts": 1},
+        **options.get("config_kwargs", {}),
+    }
+    # with more than one connection for an object, s3fs asks for its size before it reads it
+    return {"max_concurrency": 1, **options, "config_kwargs": config}
+
+
+@dataclass(frozen=True)
+class Files:
+    """A folder in a file system. Calls are patient, and see what others wrote meanwhile."""
+
+    url: str
+    system: Any
+    path: str
+
+    def exists(self, name: str = "") -> bool:
+        """Whether there is a file or a folder."""
+        return self._told(name) is not None
+
+    def is_folder(self) -> bool:
+        """Whether the path is a folder, so that names can be in it."""
+        found = self._told()
+        return found is not None and found["type"] == "directory"
+
+    def names(self) -> list[str]:
+        """The names in the folder."""
+        found = self._call(lambda: self.system.ls(self.path, detail=False))
+        return [str(entry).rstrip("/").rpartition("/")[2] for entry in found]
+
+    def read(self, name: str) -> bytes:
+        return bytes(self._call(lambda: self.system.cat_file(self._inside(name)), name))
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write a file: on object stores it is whole or not there."""
+        self._call(lambda: self.system.pipe_file(self._inside(name), data), name)
+
+    def remove(self, name: str = "") -> None:
+        """Remove a file or a folder with all in it."""
+        self._call(lambda: self.system.rm(self._inside(name), recursive=True), name)
+
+    def _told(self, name: str = "") -> Any:
+        # `exists` of fsspec takes any failure of some file systems for an absence
+        try:
+            return self._call(lambda: self.system.info(self._inside(name)), name)
+        except FileNotFoundError:
+            return None
+
+    def _inside(self, name: str) -> str:
+        return f"{self.path}/{name}".rstrip("/")
+
+    def _call(self, call: Callable[[], T], name: str = "") -> T:
+        def fresh() -> T:
+            self.system.invalidate_cache()
+            return call()
+
+        return patiently(fresh, f"{self.url}/{name}".rstrip("/"))
+
+
+def open_files(url: str, storage_options: Mapping[str, Any] | None = None) -> Files:
+    """The folder at a URL or local path; raises as `open_filesystem`."""
+    system, path = open_filesystem(url, storage_options)
+    return Files(url.rstrip("/"), system, path.rstrip("/"))
