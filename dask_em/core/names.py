@@ -11,7 +11,10 @@ __all__ = ["abridged", "nearest"]
 def nearest(name: str, known: Sequence[str]) -> str:
     """What was perhaps meant, as the end of a sentence: the nearest names, or all."""
     close = get_close_matches(str(name), known, n=3, cutoff=0.6)
-    return f"did you mean {' or '.join(close)}?" if close else f"there are {abridged(known)}"
+    close = close or [one for one in known if one.lower() == str(name).lower()]
+    if close:
+        return f"did you mean {' or '.join(map(repr, close))}?"
+    return f"there are {abridged(known)}" if known else "there are none"
 
 
 def abridged(names: Sequence[object], limit: int = 6) -> str:

@@ -36,7 +36,14 @@ if TYPE_CHECKING:
     import dask.array
     from distributed import Client
 
-__all__ = ["Output", "Prediction", "Writer", "lazily", "now", "write"]
+__all__ = [
+    "Output",
+    "Prediction",
+    "Writer",
+    "lazily",
+    "now",
+    "write",
+]
 
 
 #: rows that are asked at a time
@@ -55,8 +62,11 @@ class Prediction:
     def answers(self, found: Readable) -> tuple[Array, ...]:
         """For each query the answers in the shape of a chunk's region.
 
-        Rows that are left out or cannot be read are `absent`.
+        Rows that are left out or cannot be read are `absent`. Where regions are not known, there
+        is an answer for each row that can be read.
         """
+        if found.region is None:
+            return self._one_by_one(found.chunks)
         if not found.bad_chunks:
             (chunk,) = found.chunks
             return self._in_shape(chunk, found.region)
@@ -69,16 +79,23 @@ class Prediction:
                 answers[inside] = part
         return whole
 
+    def _one_by_one(self, chunks: Sequence[Chunk]) -> tuple[Array, ...]:
+        none = tuple(query.blank((0,)) for query in self.queries)
+        return tuple(map(np.concatenate, zip(none, *map(self.of_rows, chunks), strict=True)))
+
     def _in_shape(self, chunk: Chunk, region: Region) -> tuple[Array, ...]:
-        shape = _shape(region)
+        shape, rows = _shape(region), self.of_rows(chunk)
+        return tuple(answers.reshape(*shape, *answers.shape[1:]) for answers in rows)
+
+    def of_rows(self, chunk: Chunk) -> tuple[Array, ...]:
+        """For each query the answer to each row of a chunk."""
         answers = self._rows(chunk)
-        if chunk.mapping is not None:
-            pairs = zip(self.queries, answers, strict=True)
-            answers = tuple(_undone(query, one, chunk.mapping) for query, one in pairs)
-        return tuple(one.reshape(*shape, *one.shape[1:]) for one in answers)
+        if chunk.mapping is None:
+            return answers
+        pairs = zip(self.queries, answers, strict=True)
+        return tuple(_undone(query, one, chunk.mapping) for query, one in pairs)
 
     def _rows(self, chunk: Chunk) -> tuple[Array, ...]:
-        """The answers for each row of a chunk."""
         whole, missing = chunk.block, self.reading.missing or Missing()
         there = whole if chunk.kept is None else whole.take(chunk.kept)
         block = missing.apply(there, chunk.name, self.reading.schema.feature_names)
@@ -124,6 +141,7 @@ def now(source: Source, prediction: Prediction) -> tuple[Array, Tally]:
         reader = partition.open()
         for index in partition.chunks:
             found = readable(partition, reader, index, prediction.reading)
+            assert found.region is not None
             (whole[found.region],) = prediction.answers(found)
             total = total + found.tally
     return whole, total
@@ -132,17 +150,20 @@ def now(source: Source, prediction: Prediction) -> tuple[Array, Tally]:
 def lazily(source: Source, prediction: Prediction) -> dask.array.Array:
     """Answers to one query as a dask array with the source's sample chunks; nothing is read yet.
 
-    Where a chunk is skipped, the task warns; on a cluster the client repeats it.
+    Chunks of unknown lengths stay so. Where a chunk is skipped, the task warns; on a cluster the
+    client repeats it.
     """
     import dask.array
 
     schema, (query,) = source.schema, prediction.queries
-    chunks = schema.sample_chunks
+    chunks: tuple[tuple[float, ...], ...] | None = schema.sample_chunks
     if chunks is None:
-        raise SchemaError(
-            f"the chunks of {schema.describe} have no known lengths, so answers cannot be laid "
-            "out; call compute_chunk_sizes() on the array first"
-        )
+        if schema.sample_dims is None or len(schema.sample_dims) > 1:
+            raise SchemaError(
+                f"the chunks of {schema.describe} have no known lengths, so answers cannot be laid "
+                "out; call compute_chunk_sizes() on the array first"
+            )
+        chunks = ((np.nan,) * schema.n_chunks,)
     chunks = tuple(axis or (0,) for axis in chunks)  # dask has no axis without chunks
     trailing = tuple((length,) for length in query.trailing)
     name = f"em-predict-{uuid.uuid4().hex}"
@@ -167,9 +188,11 @@ def _cell(partition: Partition, prediction: Prediction) -> Array:
 
 
 def _warn_in_task(found: Readable) -> None:
-    where = ", ".join(f"{part.start}:{part.stop}" for part in found.region)
+    where = f"chunk {found.index}"
+    if found.region is not None:
+        where = f"[{', '.join(f'{part.start}:{part.stop}' for part in found.region)}]"
     text = (
-        f"{found.bad_chunks} {'chunk' if found.bad_chunks == 1 else 'chunks'} within [{where}] "
+        f"{found.bad_chunks} {'chunk' if found.bad_chunks == 1 else 'chunks'} within {where} "
         "could not be read, so the rows there have no answer (-1 for a label, NaN otherwise); "
         "repair the store and predict again"
     )

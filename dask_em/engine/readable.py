@@ -16,7 +16,8 @@ __all__ = ["Readable", "readable", "readable_ahead"]
 class Readable:
     """A chunk as far as it can be read."""
 
-    region: Region  # of the whole chunk
+    index: int  # of the chunk
+    region: Region | None  # of the whole chunk; None where it is not known
     chunks: list[Chunk]  # the chunk itself, or the parts of it that can be read
     bad_chunks: int  # the parts that cannot
 
@@ -36,17 +37,15 @@ def readable(leaf: Partition, reader: Reader, index: int, reading: Reading) -> R
     Raises
     ------
     ChunkError
-        If it cannot be read and bad chunks are not skipped, or nothing tells where it lies.
+        If it cannot be read and bad chunks are not skipped.
     """
     try:
         chunk = reader(index)
     except ChunkError:
-        region = reading.schema.region(index)
-        if reading.on_bad_chunk == "raise" or region is None:
+        if reading.on_bad_chunk == "raise":
             raise
-        return Readable(region, *leaf.salvage(index))
-    assert chunk.region is not None
-    return Readable(chunk.region, [chunk], 0)
+        return Readable(index, reading.schema.region(index), *leaf.salvage(index))
+    return Readable(index, chunk.region, [chunk], 0)
 
 
 def readable_ahead(leaves: Sequence[Partition], reading: Reading) -> Iterator[Readable]:

@@ -15,9 +15,10 @@ from dask_em.engine.fingerprint import Fingerprint
 from dask_em.mapping.chain import LocatedChain
 
 if TYPE_CHECKING:
+    from dask_em.engine.predict import Prediction
     from dask_em.engine.query import Query
 
-__all__ = ["Chunk", "Coordinate", "Partition", "Reader", "Region", "Schema", "Source"]
+__all__ = ["Change", "Chunk", "Coordinate", "Partition", "Reader", "Region", "Schema", "Source"]
 
 #: where a chunk lies among the samples: one slice per sample axis, with known start and stop
 Region: TypeAlias = tuple[slice, ...]
@@ -159,6 +160,10 @@ class Partition(ABC):
         return [], 1
 
 
+#: what is done to a chunk after it was read
+Change: TypeAlias = Callable[[Chunk], Chunk]
+
+
 class Source(ABC):
     """A place where rows live. Making one reads metadata and no rows."""
 
@@ -179,6 +184,11 @@ class Source(ABC):
         """Coordinates of the sample axes by name, read now; for what is written beside answers."""
         return {}
 
+    @property
+    def origin(self) -> Source:
+        """The source that reads, under whatever is done to its rows."""
+        return self
+
     def labelled(self, answers: Any, query: Query) -> Any:
         """Answers for all samples, in the kind of container that the rows came in.
 
@@ -190,3 +200,17 @@ class Source(ABC):
             What was asked.
         """
         return answers
+
+    def answered(self, prediction: Prediction, change: Change | None = None) -> Any:
+        """Answers to one query in a lazy container of the source's own, part by part.
+
+        None for most sources: their answers are arrays, which `labelled` takes.
+
+        Parameters
+        ----------
+        prediction : Prediction
+            What is asked of the rows.
+        change : callable, optional
+            What makes of a chunk as it was read one that is asked.
+        """
+        return None

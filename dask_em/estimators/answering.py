@@ -53,8 +53,8 @@ class Answering(ABC):
         """Log-density of each row, nats, in the shape of the samples.
 
         Lazy input gives a dask array. Rows that are left out get NaN; where rows have gaps, it is
-        the density of what is observed. ``features``, ``sample_dims`` and ``storage_options`` are
-        those of `fit` unless given.
+        the density of what is observed. ``features``, ``sample_dims``, ``where`` and
+        ``storage_options`` are those of `fit` unless given.
         """
         return answer(self, self._opened(X, None, selection), LogDensity)
 

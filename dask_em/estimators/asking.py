@@ -40,7 +40,10 @@ def answer(estimator: Any, source: Source, kind: type[Query], missing: str | Non
     """One answer for each row, of rows in memory at once, otherwise lazily."""
     prediction = prediction_of(estimator, source, (kind,), missing)
     (query,) = prediction.queries
-    if not source.local:
+    contained = source.answered(prediction)
+    if contained is not None:
+        return contained
+    if not source.local or source.schema.sample_shape is None:
         return source.labelled(lazily(source, prediction), query)
     answers, tally = now(source, prediction)
     warn_of_skipped(tally.bad_chunks, UNANSWERED, "predict")

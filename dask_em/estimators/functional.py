@@ -25,6 +25,7 @@ def fit(
     sample_weight: Any = None,
     features: Sequence[str] | None = None,
     sample_dims: Sequence[str] | None = None,
+    where: str | None = None,
     storage_options: Mapping[str, Any] | None = None,
     mapping: Any = None,
     **options: Any,
@@ -37,7 +38,7 @@ def fit(
         What to fit, for example ``Mixture(Gaussian(Full()), 8, start)`` or a model of your own.
     data : array, dask array, path, URL, Zarr array or group, or Source
         The rows; features along the last axis.
-    sample_weight, features, sample_dims, storage_options
+    sample_weight, features, sample_dims, where, storage_options
         How the data are opened, see `open_source`.
     mapping : sequence of steps, optional
         What is done to the rows before the model sees them, as in `GaussianMixture.fit`; the
@@ -56,6 +57,7 @@ def fit(
         sample_weight=sample_weight,
         features=features,
         sample_dims=sample_dims,
+        where=where,
         storage_options=storage_options,
     )
     shared = ("client", "missing", "on_bad_chunk", "monitor")

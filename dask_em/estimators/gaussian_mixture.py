@@ -188,6 +188,7 @@ class GaussianMixture(Answering, DensityMixin, BaseEstimator):  # type: ignore[m
         *,
         features: Sequence[str] | None = None,
         sample_dims: Sequence[str] | None = None,
+        where: str | None = None,
         storage_options: Mapping[str, Any] | None = None,
         mapping: Any = None,
         client: Client | None = None,
@@ -199,18 +200,22 @@ class GaussianMixture(Answering, DensityMixin, BaseEstimator):  # type: ignore[m
 
         Parameters
         ----------
-        X : array (..., d), dask array, path, URL, Zarr array or group, or Source
-            The rows, features along the last axis.
+        X : array (..., d), data frame, dask array, path, URL, Zarr array or group, or Source
+            The rows, features along the last axis. Paths and URLs are those of Zarr stores, or of
+            Parquet: a file, a folder, a glob, or a list of them.
         y : ignored
         sample_weight : array, optional
             Weight of each row, at least 0; a weight of 2 counts a row twice, 0 leaves it out. For
             xarray also a DataArray of some of the sample dimensions, such as the cosine of the
             latitude, or the name of a variable.
         features, sample_dims : sequence of str, optional
-            Which arrays of a Zarr group, or variables of a Dataset, make up a row, and which of
-            their dimensions tell rows apart; the others, such as levels, are features. A variable
-            of a Dataset that lacks some is repeated along them. Remembered for `predict` and the
-            others.
+            Which arrays of a Zarr group, variables of a Dataset or columns of a table make up a
+            row, and which of their dimensions tell rows apart; the others, such as levels, are
+            features. A variable of a Dataset that lacks some is repeated along them. Columns are
+            also named by patterns such as ``temp*``. Remembered for `predict` and the others.
+        where : str, optional
+            Which rows of Parquet are read, such as ``"depth < 1000 and year >= 2010"``. It belongs
+            to these rows and is not remembered.
         storage_options : mapping, optional
             What fsspec needs to open a URL.
         mapping : sequence of steps, optional
@@ -236,7 +241,7 @@ class GaussianMixture(Answering, DensityMixin, BaseEstimator):  # type: ignore[m
             With the value, the limit and the remedy.
         """
         self._validate_params()
-        selection = Selection(features, sample_dims, storage_options)
+        selection = Selection(features, sample_dims, storage_options, where)
         monitor = monitor or Verbose.of(self)
         with features_kept_on_failure(self):
             rows = open_rows(self, X, sample_weight, selection, reset=True)
@@ -267,7 +272,8 @@ class GaussianMixture(Answering, DensityMixin, BaseEstimator):  # type: ignore[m
 
         Lazy input gives a dask array. With ``missing="drop"``, rows that hold NaN get -1.
         ``features``, ``sample_dims`` and ``storage_options`` are those of `fit` unless given;
-        ``mapping`` takes what belongs to these rows, `RowMask` and `Groups`.
+        ``where``, and of ``mapping`` `RowMask` and `Groups`, belong to these rows. A dask DataFrame
+        gives a Series or a DataFrame with its index and partitions.
         """
         return answer(self, self._opened(X, None, selection), Label)
 
@@ -282,22 +288,31 @@ class GaussianMixture(Answering, DensityMixin, BaseEstimator):  # type: ignore[m
         *,
         probabilities: Any = None,
         log_density: Any = None,
+        keys: Sequence[str] | None = None,
         overwrite: bool = False,
         output_options: Mapping[str, Any] | None = None,
         client: Client | None = None,
         monitor: Monitor | None = None,
         **selection: Any,
     ) -> Tally:
-        """Write the label of every row to a Zarr store, region by region, reading once.
+        """Write the label of every row, piece by piece, reading once.
+
+        Rows of Parquet are answered in Parquet, file for file and row for row; all others in a
+        Zarr store.
 
         Parameters
         ----------
         X : array (..., d), dask array, path, URL, Zarr array or group, or Source
             The rows.
         url : str or path
-            Of the Zarr group to be made; its array ``class`` has the shape of the samples.
-        probabilities, log_density : str or path, optional
-            Of further groups, for what `predict_proba` and `score_samples` give.
+            Of the Zarr group, whose array ``class`` has the shape of the samples, or of the folder
+            of Parquet files with a column ``class``.
+        probabilities, log_density : str, path or True, optional
+            Of further groups, for what `predict_proba` and `score_samples` give; True stands for
+            `url`, and is all that there is for Parquet, whose columns are ``probability_0`` and so
+            on, and ``log_likelihood``.
+        keys : sequence of str, optional
+            Columns of Parquet, by name or pattern, that are copied to stand before the answers.
         overwrite : bool
             Whether outputs that are there are replaced.
         output_options : mapping, optional
@@ -305,7 +320,8 @@ class GaussianMixture(Answering, DensityMixin, BaseEstimator):  # type: ignore[m
         client, monitor
             As in `fit`.
         **selection
-            ``features``, ``sample_dims`` and ``storage_options``, those of `fit` unless given.
+            ``features``, ``sample_dims``, ``where`` and ``storage_options``, those of `fit` unless
+            given.
 
         Returns
         -------
@@ -318,6 +334,7 @@ class GaussianMixture(Answering, DensityMixin, BaseEstimator):  # type: ignore[m
             self,
             X,
             {Label: url, Probability: probabilities, LogDensity: log_density},
+            keys=keys,
             overwrite=overwrite,
             output_options=output_options,
             client=client,

@@ -74,7 +74,8 @@ def _differences(describe: str, names: Sequence[str], known: Sequence[str]) -> s
     if not missing and not extra and len(names) == len(known):
         return (
             f"{describe} has the features in another order, {abridged(names)}; the model was "
-            f"fitted to {abridged(known)}; select the same ones in the same order with features=[...]"
+            f"fitted to {abridged(known)}; select the same ones in the same order with "
+            "features=[...]"
         )
     said = [f"lacks {abridged(missing)}"] * bool(missing)
     said += [f"also has {abridged(extra)}"] * bool(extra)

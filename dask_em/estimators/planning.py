@@ -62,6 +62,7 @@ def plan(
     weights: Any = None,
     features: Sequence[str] | None = None,
     sample_dims: Sequence[str] | None = None,
+    where: str | None = None,
     storage_options: Mapping[str, Any] | None = None,
     mapping: Any = None,
     missing: str | None = None,
@@ -80,7 +81,7 @@ def plan(
         What would be fitted.
     client : distributed.Client, optional
         The cluster of the fit; by default the current one, otherwise this process.
-    weights, features, sample_dims, storage_options
+    weights, features, sample_dims, where, storage_options
         How the data are opened, see `open_source`; `weights` is its ``sample_weight``.
     mapping : sequence of steps, optional
         As the fit is given it; each step that learns of the data costs a pass.
@@ -109,6 +110,7 @@ def plan(
         sample_weight=weights,
         features=features,
         sample_dims=sample_dims,
+        where=where,
         storage_options=storage_options,
     )
     source, more_passes = planned(source, mapping)

@@ -207,6 +207,7 @@ class PPCA(  # the mixins come without types
         *,
         features: Sequence[str] | None = None,
         sample_dims: Sequence[str] | None = None,
+        where: str | None = None,
         storage_options: Mapping[str, Any] | None = None,
         mapping: Any = None,
         client: Client | None = None,
@@ -223,7 +224,7 @@ class PPCA(  # the mixins come without types
         y : ignored
         sample_weight : array, optional
             Weight of each row, at least 0; a weight of 2 counts a row twice, 0 leaves it out.
-        features, sample_dims, storage_options, mapping, client, checkpoint, cache, monitor
+        features, sample_dims, where, storage_options, mapping, client, checkpoint, cache, monitor
             As in `GaussianMixture.fit`.
 
         Raises
@@ -232,7 +233,7 @@ class PPCA(  # the mixins come without types
             With the value, the limit and the remedy.
         """
         self._validate_params()
-        selection = Selection(features, sample_dims, storage_options)
+        selection = Selection(features, sample_dims, storage_options, where)
         monitor = monitor or Verbose.of(self)
         with features_kept_on_failure(self):
             rows = open_rows(self, X, sample_weight, selection, reset=True)
@@ -270,8 +271,8 @@ class PPCA(  # the mixins come without types
 
         It is the projection to the principal axes, in units of its standard deviation, drawn
         towards zero the more noise there is. Lazy input gives a dask array in the chunks of the
-        samples. ``features``, ``sample_dims`` and ``storage_options`` are those of `fit` unless
-        given.
+        samples. ``features``, ``sample_dims``, ``where`` and ``storage_options`` are those of
+        `fit` unless given.
 
         Parameters
         ----------
@@ -377,18 +378,20 @@ class PPCA(  # the mixins come without types
         reconstruction: Any = None,
         **options: Any,
     ) -> Tally:
-        """Write what `transform` gives to a Zarr store, region by region, reading once.
+        """Write what `transform` gives, piece by piece, reading once.
 
         Parameters
         ----------
         X : array (..., d), dask array, path, URL, Zarr array or group, or Source
             The rows.
         url : str or path
-            Of the Zarr group to be made; its array ``score`` has the shape (..., q).
-        log_density, reconstruction : str or path, optional
-            Of further groups, for what `score_samples` and `reconstruct` give.
+            Of the Zarr group to be made; its array ``score`` has the shape (..., q). Rows of
+            Parquet are answered in Parquet, in columns ``score_0`` and so on.
+        log_density, reconstruction : str, path or True, optional
+            Of further groups, for what `score_samples` and `reconstruct` give; True stands for
+            `url`.
         **options
-            ``overwrite, output_options, client, monitor, features, sample_dims,
+            ``keys, overwrite, output_options, client, monitor, features, sample_dims, where,
             storage_options``, as in `GaussianMixture.write_predictions`.
 
         Returns
@@ -402,10 +405,11 @@ class PPCA(  # the mixins come without types
         return write_answers(self, X, places, **options)
 
     def write_filled(self, X: Any, url: Any, *, deviation: Any = None, **options: Any) -> Tally:
-        """Write what `fill` gives to a Zarr store, region by region, reading once.
+        """Write what `fill` gives, piece by piece, reading once.
 
         The array ``filled`` has the shape (..., d); with `deviation`, the URL of a further group,
-        the standard deviations go there. Else as `write_scores`.
+        the standard deviations go there, with True beside it. In Parquet, filled columns keep
+        their names, and deviations are in ``temp_deviation`` and so on. Else as `write_scores`.
         """
         from dask_em.estimators.writing import write_answers
 

@@ -15,14 +15,16 @@ from dask_em.engine.source import Source
 from dask_em.errors import DataError
 from dask_em.estimators.names import check_count, forget_names, note_features
 from dask_em.sources.arrays import NumpySource
-from dask_em.sources.frames import columns_of_frame, is_frame
 from dask_em.sources.registry import (
     in_memory,
     is_one_array,
+    is_stored,
+    is_table,
     open_source,
     refuse_selection,
     selectable,
 )
+from dask_em.sources.tables import columns_of_frame, is_frame
 
 __all__ = ["Selection", "check_enough_rows", "features_kept_on_failure", "open_rows"]
 
@@ -34,7 +36,9 @@ class Selection:
     features: Sequence[str] | None = None
     sample_dims: Sequence[str] | None = None
     storage_options: Mapping[str, Any] | None = None
-    mapping: Any = None  # steps that are done to the rows; not remembered here
+    # what belongs to the rows, and is not remembered
+    where: str | None = None
+    mapping: Any = None
 
     def or_else(self, other: Selection) -> Selection:
         """What is not said here, as it is said there."""
@@ -42,6 +46,7 @@ class Selection:
             self.features or other.features,
             self.sample_dims or other.sample_dims,
             self.storage_options or other.storage_options,
+            self.where,
             self.mapping,
         )
 
@@ -80,6 +85,7 @@ def open_rows(
         features=selection.features,
         sample_dims=selection.sample_dims,
         storage_options=selection.storage_options,
+        where=selection.where,
     )
     values = _in_memory(estimator, data, reset)
     if sample_weight is not None:
@@ -90,17 +96,21 @@ def open_rows(
 def _that_applies(estimator: Any, data: Any, remembered: Selection) -> Selection:
     """The part of a fit's selection that other data have a use for."""
     names = getattr(estimator, "feature_names_in_", None)
+    known = None if names is None else [str(name) for name in names]
     if is_frame(data):
         # a fit to all columns of a frame is as strict as scikit-learn about those of another
-        picked = None if remembered.features is None or names is None else list(names)
-        return Selection(picked)
+        return Selection(None if remembered.features is None else known)
     if in_memory(data) or not selectable(data):
         return Selection()
-    if is_one_array(data, remembered.storage_options):
-        return replace(remembered, features=None)
-    plain = names is not None and not any("[" in str(name) for name in names)
-    picked = [str(name) for name in names] if plain and names is not None else None
-    return replace(remembered, features=remembered.features or picked)
+    options = remembered.storage_options if is_stored(data) else None
+    if is_table(data, options):
+        # whatever else a pattern of the fit would find
+        return Selection(known or remembered.features, None, options)
+    chosen = replace(remembered, storage_options=options)
+    if is_one_array(data, options):
+        return replace(chosen, features=None)
+    plain = known is not None and not any("[" in name for name in known)
+    return replace(chosen, features=chosen.features or (known if plain else None))
 
 
 def _opened(data: Any, sample_weight: Any, chosen: Selection) -> Source:
@@ -109,6 +119,7 @@ def _opened(data: Any, sample_weight: Any, chosen: Selection) -> Source:
         sample_weight=sample_weight,
         features=chosen.features,
         sample_dims=chosen.sample_dims,
+        where=chosen.where,
         storage_options=chosen.storage_options,
     )
 

@@ -119,6 +119,7 @@ def sweep(
     sample_weight: Any = None,
     features: Sequence[str] | None = None,
     sample_dims: Sequence[str] | None = None,
+    where: str | None = None,
     storage_options: Mapping[str, Any] | None = None,
     mapping: Any = None,
     client: Client | None = None,
@@ -153,7 +154,7 @@ def sweep(
         are fitted.
     reg_covar, algorithm, tol_gap, init_params, missing, degenerate, on_bad_chunk
         As in `GaussianMixture`.
-    sample_weight, features, sample_dims, storage_options, mapping, client, cache, monitor
+    sample_weight, features, sample_dims, where, storage_options, mapping, client, cache, monitor
         As in `GaussianMixture.fit`.
 
     Returns
@@ -190,7 +191,7 @@ def sweep(
         "on_bad_chunk": on_bad_chunk,
     }
     estimators = _estimators(_listed(n_components), _listed(covariance_type), options)
-    selection = Selection(features, sample_dims, storage_options)
+    selection = Selection(features, sample_dims, storage_options, where)
     rows = open_rows(estimators[0], data, sample_weight, selection, reset=True)
     prepared = prepare(
         rows,

@@ -1,8 +1,8 @@
-"""Predictions that are too many to hold, written region by region to Zarr stores."""
+"""Predictions that are too many to hold, written piece by piece to Zarr stores or Parquet."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dask_em.engine.monitor import Monitor
@@ -12,7 +12,8 @@ from dask_em.engine.stream import Tally
 from dask_em.errors import InputError
 from dask_em.estimators.asking import prediction_of
 from dask_em.estimators.skipped import UNANSWERED, warn_of_skipped
-from dask_em.sources.zarr_output import Planned, create_outputs
+from dask_em.sources.outputs import create_outputs
+from dask_em.sources.zarr_output import Planned
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -30,6 +31,7 @@ def write_answers(
     client: Client | None = None,
     monitor: Monitor | None = None,
     missing: str | None = None,
+    keys: Sequence[str] | None = None,
     **selection: Any,
 ) -> Tally:
     """Answer for every row in one reading; all outputs are whole or not there.
@@ -40,27 +42,45 @@ def write_answers(
     X : array (..., d), dask array, path, URL, Zarr array or group, or Source
         The rows.
     places : mapping
-        Where the answers to each kind of query go; None for what is not wanted.
+        Where the answers to each kind of query go; None for what is not wanted, True for where
+        those to the first kind go. For rows of Parquet only that is possible.
     missing : str, optional
         Another policy on NaN than the estimator's.
+    keys : sequence of str, optional
+        Columns of Parquet that are copied to stand beside the answers.
     **selection
-        ``features``, ``sample_dims`` and ``storage_options``.
+        ``features``, ``sample_dims``, ``where`` and ``storage_options``.
     """
     source = estimator._opened(X, None, selection)
-    wanted = {kind: url for kind, url in places.items() if url is not None}
-    if not wanted:
-        raise InputError(
-            "every URL is None, so all rows would be read and nothing written; give one of "
-            + ", ".join(kind.name for kind in places)
-        )
+    wanted = _wanted(places)
     prediction = prediction_of(estimator, source, tuple(wanted), missing)
     planned = [
         Planned(url, query.name, query.dtype, query.trailing, query.axes, query.attributes)
         for query, url in zip(prediction.queries, wanted.values(), strict=True)
     ]
     with create_outputs(
-        planned, source, overwrite=overwrite, storage_options=output_options
+        planned, source, keys=keys, overwrite=overwrite, storage_options=output_options
     ) as output:
         tally = write(source, prediction, output, client=client, monitor=monitor)
     warn_of_skipped(tally.bad_chunks, UNANSWERED, "predict")
     return tally
+
+
+def _wanted(places: Mapping[type[Query], Any]) -> dict[type[Query], Any]:
+    """The place of each kind of answer that is wanted."""
+    first, *_ = places.values()
+    wanted = {
+        kind: first if place is True else place
+        for kind, place in places.items()
+        if place is not None and place is not False
+    }
+    if not wanted:
+        raise InputError(
+            "every URL is None, so all rows would be read and nothing written; give one of "
+            + ", ".join(kind.name for kind in places)
+        )
+    if any(place is None or place is True for place in wanted.values()):
+        raise InputError(
+            "True stands for the first URL, which is not given; give a URL for what is written"
+        )
+    return wanted

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import combinations
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import zarr
 from zarr.storage import FsspecStore, LocalStore, WrapperStore, ZipStore
@@ -14,14 +14,20 @@ from zarr.storage import FsspecStore, LocalStore, WrapperStore, ZipStore
 from dask_em.engine.source import Source
 from dask_em.errors import InputError, SourceError
 from dask_em.place import URL, LocalPlace, Options, Place, address_of, parse_place
-from dask_em.sources.cells import StoredPartition
 from dask_em.sources.drafts import MARK, UNFINISHED, WHOLE
-from dask_em.sources.mapped import MappedPartition
-from dask_em.sources.pieces import ViewPartition
+from dask_em.sources.marked import mark_in
 
-__all__ = ["check_outputs"]
+__all__ = ["addresses_of", "check_outputs"]
 
 Address: TypeAlias = tuple[str, ...]
+
+
+@runtime_checkable
+class SupportsAddresses(Protocol):
+    """A source that tells where it reads."""
+
+    def addresses(self) -> set[Address]:
+        """Of all that is read."""
 
 
 def check_outputs(
@@ -58,7 +64,9 @@ def check_outputs(
                 f"the outputs {places[one]} and {places[other]} are one place, or one lies inside "
                 "the other; give each a store of its own"
             )
-    for read in () if source is None else _addresses_read(source):
+    origin = None if source is None else source.origin
+    # what a dask array reads is not known
+    for read in origin.addresses() if isinstance(origin, SupportsAddresses) else ():
         for place, address in zip(places, addresses, strict=True):
             if _overlap(address, read):
                 raise InputError(
@@ -89,8 +97,8 @@ def _check_free(place: Place, overwrite: bool) -> None:
 def _is_output(place: Place) -> bool:
     try:
         mark = zarr.open_group(place.store(), mode="r", zarr_format=3).attrs.get(MARK)
-    except Exception:  # whatever it is, it is not ours
-        return False
+    except Exception:  # no group; it may be an output in another form
+        mark = mark_in(place)
     return mark in (UNFINISHED, WHOLE)
 
 
@@ -118,17 +126,8 @@ def _reached(place: Place) -> Iterator[None]:
         ) from error
 
 
-def _addresses_read(source: Source) -> set[Address]:
-    """Of the Zarr hierarchies that a source reads; what a dask array reads is not known."""
-    partition = source.partition(range(0))
-    while isinstance(partition, MappedPartition):
-        partition = partition.part
-    if isinstance(partition, StoredPartition):
-        arrays = [column.array for column in partition.columns]
-    elif isinstance(partition, ViewPartition):
-        arrays = [array for column in partition.columns for array in column.array.stored()]
-    else:
-        return set()
+def addresses_of(arrays: Iterable[Any]) -> set[Address]:
+    """Of the Zarr hierarchies that arrays belong to, as far as they are known."""
     folders = {(id(array.store), array.path.rpartition("/")[0]): array for array in arrays}
     found = {_array_address(array) for array in folders.values()}
     return {address for address in found if address is not None}

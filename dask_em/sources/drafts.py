@@ -5,17 +5,31 @@ from __future__ import annotations
 import time
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
 
+import fsspec
 import zarr
 from zarr.abc.store import Store
 from zarr.storage import LocalStore
 
 from dask_em.errors import SourceError
 from dask_em.place import LocalPlace, Place, RemotePlace, Scratch
+from dask_em.sources.marked import location_of
 
-__all__ = ["MARK", "UNFINISHED", "WHOLE", "Draft", "drafted", "explained", "put_all", "unwritten"]
+__all__ = [
+    "MARK",
+    "UNFINISHED",
+    "WHOLE",
+    "Draft",
+    "Marks",
+    "drafted",
+    "explained",
+    "put_all",
+    "unwritten",
+]
 
 #: the attribute of the group that tells an output of dask_em, and what it says
 MARK, UNFINISHED, WHOLE = "dask_em", "unfinished output", "output"
@@ -26,8 +40,13 @@ GRACE = 0.5
 class Draft(ABC):
     """An output while it is written."""
 
-    def __init__(self, place: Place, store: Store) -> None:
-        self.place, self.store = place, store
+    def __init__(self, place: Place, store: Store, marks: Marks) -> None:
+        self.place, self.store, self.marks = place, store, marks
+
+    @property
+    @abstractmethod
+    def location(self) -> tuple[Any, str]:
+        """The file system of fsspec in which it is written, and its path there."""
 
     @abstractmethod
     def prepare(self) -> None:
@@ -42,15 +61,27 @@ class Draft(ABC):
         """Undo `put`, as far as it got; False if the output stays."""
 
 
+@dataclass(frozen=True)
+class Marks:
+    """How outputs of one form are marked."""
+
+    sentinel: str  # the name of what is there as long as something may be written
+    whole: Callable[[Draft], None]
+
+
 class _LocalDraft(Draft):
     """A folder that is renamed."""
 
-    def __init__(self, place: Place, scratch: Scratch) -> None:
-        super().__init__(place, LocalStore(scratch.new))
+    def __init__(self, place: Place, scratch: Scratch, marks: Marks) -> None:
+        super().__init__(place, LocalStore(scratch.new), marks)
         self.scratch = scratch
 
+    @property
+    def location(self) -> tuple[Any, str]:
+        return fsspec.filesystem("file"), str(self.scratch.new)
+
     def prepare(self) -> None:
-        _mark_whole(self.store)
+        self.marks.whole(self)
         self.scratch.flush()
 
     def put(self) -> None:
@@ -66,22 +97,26 @@ class _LocalDraft(Draft):
     def give_up(self) -> None:
         """Let tasks that still run come to an end, so that none writes while it is removed."""
         with suppress(OSError):
-            (self.scratch.new / "zarr.json").unlink()  # they look for it before they write
+            (self.scratch.new / self.marks.sentinel).unlink()  # they look for it before they write
         time.sleep(GRACE)
 
 
 class _RemoteDraft(Draft):
     """A prefix that is written in place: the mark says whether it is whole."""
 
-    def __init__(self, place: Place, replaces: bool) -> None:
-        super().__init__(place, place.store())
+    def __init__(self, place: Place, replaces: bool, marks: Marks) -> None:
+        super().__init__(place, place.store(), marks)
         self.replaces, self.whole = replaces, False
+
+    @property
+    def location(self) -> tuple[Any, str]:
+        return location_of(self.place)
 
     def prepare(self) -> None:
         """Nothing: it is where it will be."""
 
     def put(self) -> None:
-        _mark_whole(self.store)
+        self.marks.whole(self)
         self.whole = True
 
     def take_back(self) -> bool:
@@ -90,12 +125,23 @@ class _RemoteDraft(Draft):
         return not self.whole
 
 
+def _mark_whole(draft: Draft) -> None:
+    zarr.open_group(draft.store, mode="r+").attrs[MARK] = WHOLE
+    with warnings.catch_warnings():
+        # in format 3 it is a convention, and the one by which xarray opens a store quickly
+        warnings.simplefilter("ignore")
+        zarr.consolidate_metadata(draft.store)
+
+
+ZARR = Marks("zarr.json", _mark_whole)
+
+
 @contextmanager
-def drafted(place: Place, overwrite: bool) -> Iterator[Draft]:
+def drafted(place: Place, overwrite: bool, marks: Marks = ZARR) -> Iterator[Draft]:
     """A draft that vanishes when the context ends, unless it was put in its place."""
     if isinstance(place, LocalPlace):
         with place.scratch(overwrite) as scratch:
-            local = _LocalDraft(place, scratch)
+            local = _LocalDraft(place, scratch, marks)
             try:
                 yield local
             except BaseException:
@@ -107,7 +153,7 @@ def drafted(place: Place, overwrite: bool) -> Iterator[Draft]:
     replaces = overwrite and files.exists()
     if replaces:
         files.remove()
-    remote = _RemoteDraft(place, replaces)
+    remote = _RemoteDraft(place, replaces, marks)
     try:
         yield remote
     except BaseException:
@@ -159,11 +205,3 @@ def unwritten(place: str, error: Exception) -> SourceError:
         f"the output {place} cannot be written ({type(error).__name__}: {cause}); free some "
         "space, check permissions or choose another path; nothing half-written is left there"
     )
-
-
-def _mark_whole(store: Store) -> None:
-    zarr.open_group(store, mode="r+").attrs[MARK] = WHOLE
-    with warnings.catch_warnings():
-        # in format 3 it is a convention, and the one by which xarray opens a store quickly
-        warnings.simplefilter("ignore")
-        zarr.consolidate_metadata(store)

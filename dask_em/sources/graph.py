@@ -23,6 +23,7 @@ __all__ = [
     "optimized",
     "run",
     "shared_task",
+    "task_graph",
     "upstream",
 ]
 
@@ -67,6 +68,16 @@ def optimized(arrays: Sequence[Any]) -> dict[Key, Any]:
     return dict(graph)
 
 
+def task_graph(graph: Mapping[Key, Any], keys: Sequence[Key]) -> dict[Key, Any]:
+    """What some keys of a graph need, in dask's task form, and free of futures."""
+    whole = ensure_dict(graph)
+    futures = {key: value for key, value in whole.items() if _is_future(value)}
+    found = dict(convert_legacy_graph({k: v for k, v in whole.items() if k not in futures}))
+    for key, future in futures.items():
+        found[key] = Task(key, Fetched(future))
+    return upstream(found, keys)
+
+
 @dataclass(frozen=True, eq=False)
 class Fetched:
     """Brings a block that was persisted on a cluster to where it is called."""
@@ -107,8 +118,12 @@ def _futures(graph: HighLevelGraph) -> dict[Key, Any]:
         for layer in graph.layers.values()
         if layer.is_materialized()
         for key, value in layer.items()
-        if hasattr(value, "result") and hasattr(value, "release")
+        if _is_future(value)
     }
+
+
+def _is_future(value: Any) -> bool:
+    return hasattr(value, "result") and hasattr(value, "release")
 
 
 def awaited(graph: Graph) -> list[Any]:

@@ -12,9 +12,11 @@ import numpy as np
 from dask_em.core.block import Block
 from dask_em.core.records import Array
 from dask_em.engine.fingerprint import Fingerprint, digest, probe
+from dask_em.engine.predict import Prediction
 from dask_em.engine.query import Query
 from dask_em.engine.runner import SupportsFutures
 from dask_em.engine.source import (
+    Change,
     Chunk,
     Coordinate,
     Partition,
@@ -86,8 +88,15 @@ class MappedSource(Source):
     def coordinates(self) -> Mapping[str, Coordinate]:
         return self.source.coordinates()
 
+    @property
+    def origin(self) -> Source:
+        return self.source.origin
+
     def labelled(self, answers: Any, query: Query) -> Any:
         return self.source.labelled(answers, query)
+
+    def answered(self, prediction: Prediction, change: Change | None = None) -> Any:
+        return self.source.answered(prediction, _Mapper(self._located, change))
 
 
 @final
@@ -100,24 +109,34 @@ class MappedPartition(Partition):
     resident: bool = False
 
     def open(self) -> Reader:
-        read = self.part.open()
-        return lambda index: self._mapped(read(index))
+        read, mapped = self.part.open(), _Mapper(self.mapping)
+        return lambda index: mapped(read(index))
 
     def salvage(self, index: int) -> tuple[list[Chunk], int]:
         chunks, bad = self.part.salvage(index)
-        return [self._mapped(chunk) for chunk in chunks], bad
+        return list(map(_Mapper(self.mapping), chunks)), bad
 
     def futures(self) -> Iterable[Any]:
         """Of blocks that the cluster holds."""
         return self.part.futures() if isinstance(self.part, SupportsFutures) else ()
 
-    def _mapped(self, chunk: Chunk) -> Chunk:
+
+@final
+@dataclass(frozen=True, eq=False)
+class _Mapper:
+    """Maps chunks as they were read."""
+
+    mapping: LocatedChain
+    change: Change | None = None  # what is done to them afterwards
+
+    def __call__(self, chunk: Chunk) -> Chunk:
         here = self.mapping.at(chunk.region)
         values, losses = here.apply(chunk.block.values)
         block = Block(values, chunk.block.weights)
         name = f"{chunk.name} ({'; '.join(losses)})" if losses else chunk.name
         kept = _both(chunk.kept, here.kept())
-        return replace(chunk, name=name, block=block, kept=kept, mapping=here)
+        mapped = replace(chunk, name=name, block=block, kept=kept, mapping=here)
+        return self.change(mapped) if self.change else mapped
 
 
 def features_of(schema: Schema) -> Features:

@@ -10,20 +10,31 @@ from typing import Any
 import numpy as np
 
 from dask_em.engine.source import Source
-from dask_em.errors import SchemaError
+from dask_em.errors import SchemaError, SourceError
 from dask_em.mapping.chain import Chain
+from dask_em.place import without_secrets
 from dask_em.sources.arrays import NumpySource
-from dask_em.sources.frames import columns_of_frame, is_frame
+from dask_em.sources.kinds import stored_kind
 from dask_em.sources.mapped import MappedSource
+from dask_em.sources.tables import columns_of_frame, is_frame
 
-__all__ = ["in_memory", "is_one_array", "open_source", "refuse_selection", "selectable"]
+__all__ = [
+    "in_memory",
+    "is_one_array",
+    "is_stored",
+    "is_table",
+    "open_source",
+    "parquet_source",
+    "refuse_selection",
+    "selectable",
+]
 
 #: libraries whose objects are opened, not converted
 LAZY = frozenset({"dask", "pyarrow", "xarray", "zarr"})
 ACCEPTED = (
-    "a NumPy array or what converts to one (list, pandas DataFrame), a dask array, an xarray "
-    "Dataset or DataArray, a path or URL of a Zarr store, a zarr.Array or zarr.Group, or a "
-    "dask_em Source"
+    "a NumPy array or what converts to one (list, pandas DataFrame), a dask array or DataFrame, an "
+    "xarray Dataset or DataArray, a path or URL of a Zarr store, of Parquet or of NetCDF, a "
+    "zarr.Array or zarr.Group, a pyarrow Dataset, or a dask_em Source"
 )
 
 
@@ -33,6 +44,7 @@ def open_source(
     sample_weight: Any = None,
     features: Sequence[str] | str | None = None,
     sample_dims: Sequence[str] | str | None = None,
+    where: str | None = None,
     storage_options: Mapping[str, Any] | None = None,
     mapping: Any = None,
 ) -> Source:
@@ -40,17 +52,21 @@ def open_source(
 
     Parameters
     ----------
-    data : array-like, dask array, xarray object, str, path, zarr object or Source
-        Where the rows lie; features along the last axis.
+    data : array-like, dask array or DataFrame, str, path, list of paths, or object of a library
+        Where the rows lie; features along the last axis. A path or URL may be that of a Zarr
+        store, of a NetCDF file, or of Parquet: a file, a folder, or a glob.
     sample_weight : array-like, optional
         Non-negative weight of each row, in the shape of the sample axes. For a dask array also a
-        dask array, for Zarr also a path, a zarr.Array, or the name of an array of the group. For
-        xarray also a DataArray of some of the sample dimensions, or the name of a variable.
+        dask array; for Zarr also a path, a zarr.Array, or the name of an array of the group; for
+        xarray also a DataArray of some of the sample dimensions, or the name of a variable; for
+        Parquet and data frames also the name of a column.
     features : sequence of str, optional
-        The arrays of a Zarr group, the variables of a Dataset, or the columns of a data frame that
-        make up a row.
+        The arrays of a Zarr group, the variables of a Dataset, or the columns of a table that make
+        up a row. Columns are also named by patterns such as ``temp*``.
     sample_dims : sequence of str, optional
         The dimensions of Zarr or xarray arrays that tell rows apart; the others are features.
+    where : str, optional
+        Which rows of Parquet are read, such as ``"depth < 1000 and year >= 2010"``.
     storage_options : mapping, optional
         What fsspec needs to open a URL.
     mapping : sequence of steps, optional
@@ -65,55 +81,94 @@ def open_source(
     DataError
         If weights in memory are negative or not finite, or none is positive.
     """
-    source = _opened(data, sample_weight, _listed(features), _listed(sample_dims), storage_options)
+    source = _opened(
+        data, sample_weight, _listed(features), _listed(sample_dims), where, storage_options
+    )
     chain = Chain.of(mapping)
     return MappedSource(source, chain) if chain else source
 
 
 def _opened(
     data: Any,
-    sample_weight: Any,
+    weights: Any,
     features: list[str] | None,
     sample_dims: list[str] | None,
+    where: str | None,
     storage_options: Mapping[str, Any] | None,
 ) -> Source:
     # the libraries are imported only where their data are used: each costs a fraction of a second
-    if isinstance(data, str | os.PathLike) or _is_zarr(data):
-        from dask_em.sources.zarr import ZarrSource
-
-        return ZarrSource.open(
+    kind = _kind_of(data, storage_options)
+    if kind == "parquet":
+        refuse_selection(data, sample_dims=sample_dims)
+        source: Source = parquet_source().open(
             data,
             features=features,
-            sample_dims=sample_dims,
-            weights=sample_weight,
+            weights=weights,
+            where=where,
             storage_options=storage_options,
         )
-    if _is(data, "xarray", "Dataset", "DataArray"):
+        return source
+    _check_where(data, where)
+    named: dict[str, Any] = {"features": features, "sample_dims": sample_dims, "weights": weights}
+    if kind == "zarr":
+        from dask_em.sources.zarr import ZarrSource
+
+        return ZarrSource.open(data, **named, storage_options=storage_options)
+    if kind == "netcdf":
         from dask_em.sources.xarray import XarraySource
 
-        refuse_selection(data, storage_options=storage_options)
-        return XarraySource.open(
-            data, features=features, sample_dims=sample_dims, weights=sample_weight
-        )
+        return XarraySource.open_file(data, **named, storage_options=storage_options)
+    refuse_selection(data, storage_options=storage_options)
+    if kind == "xarray":
+        from dask_em.sources.xarray import XarraySource
+
+        return XarraySource.open(data, **named)
+    refuse_selection(data, sample_dims=sample_dims)
+    if kind == "dask frame":
+        from dask_em.sources.frames import FrameSource
+
+        return FrameSource(data, features, weights)
     if is_frame(data) and features is not None:
         data, features = columns_of_frame(data, features), None
-    refuse_selection(
-        data, features=features, sample_dims=sample_dims, storage_options=storage_options
-    )
+    refuse_selection(data, features=features)
     if isinstance(data, Source):
-        refuse_selection(data, sample_weight=sample_weight)
+        refuse_selection(data, sample_weight=weights)
         return data
-    if _is(data, "dask.array", "Array"):
+    if kind == "dask array":
         from dask_em.sources.dask import DaskSource
 
-        return DaskSource(data, sample_weight)
-    return NumpySource(_array(data), sample_weight, _column_names(data))
+        return DaskSource(data, weights)
+    return NumpySource(_array(data), weights, _column_names(data))
+
+
+def _kind_of(data: Any, storage_options: Mapping[str, Any] | None) -> str | None:
+    """What is opened, and how; None for rows in memory and sources."""
+    if isinstance(data, str | os.PathLike):
+        return stored_kind(data, storage_options)
+    if _is_paths(data):
+        return "parquet"
+    return next((kind for kind, homes in KINDS.items() for home in homes if _is(data, *home)), None)
+
+
+#: the objects of each kind, by module and names
+KINDS: Mapping[str, tuple[tuple[str, ...], ...]] = {
+    "parquet": (("pyarrow.dataset", "Dataset"),),
+    "zarr": (("zarr", "Array", "Group"), ("zarr.abc.store", "Store")),
+    "xarray": (("xarray", "Dataset", "DataArray"),),
+    "dask frame": (("dask.dataframe", "DataFrame"),),
+    "dask array": (("dask.array", "Array"),),
+}
 
 
 def in_memory(data: Any) -> bool:
     """Whether data are rows that NumPy understands, rather than a store or a lazy container."""
     home = type(data).__module__.partition(".")[0]
-    return home not in LAZY and not isinstance(data, str | os.PathLike | Source)
+    return home not in LAZY and not is_stored(data) and not isinstance(data, Source)
+
+
+def is_stored(data: Any) -> bool:
+    """Whether data are a path or URL, or several."""
+    return isinstance(data, str | os.PathLike) or _is_paths(data)
 
 
 def selectable(data: Any) -> bool:
@@ -123,11 +178,66 @@ def selectable(data: Any) -> bool:
 
 def is_one_array(data: Any, storage_options: Mapping[str, Any] | None = None) -> bool:
     """Whether data are one Zarr array, in which no feature has a name."""
-    if not (isinstance(data, str | os.PathLike) or _is_zarr(data)):
+    if _kind_of(data, storage_options) != "zarr":
         return False
     from dask_em.sources.zarr import is_array
 
     return is_array(data, storage_options)
+
+
+def is_table(data: Any, storage_options: Mapping[str, Any] | None = None) -> bool:
+    """Whether data have columns, and no dimensions."""
+    return _kind_of(data, storage_options) in ("parquet", "dask frame")
+
+
+def parquet_source() -> Any:
+    """The class ParquetSource.
+
+    Raises
+    ------
+    SourceError
+        If pyarrow is not installed.
+    """
+    try:
+        from dask_em.sources.parquet import ParquetSource
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "pyarrow":
+            raise
+        raise SourceError(
+            "Parquet is read by pyarrow, which is not installed; pip install 'dask_em[parquet]'"
+        ) from error
+    return ParquetSource
+
+
+def _is_paths(data: Any) -> bool:
+    return (
+        isinstance(data, list | tuple)
+        and bool(data)
+        and all(isinstance(one, str | os.PathLike) for one in data)
+    )
+
+
+def _check_where(data: Any, where: str | None) -> None:
+    """Refuse a condition on rows of data other than Parquet.
+
+    Raises
+    ------
+    SchemaError
+        With what to do instead.
+    """
+    if not where:
+        return
+    if _is(data, "dask.dataframe", "DataFrame"):
+        raise SchemaError("where= is for Parquet; of a dask DataFrame select rows by its .query()")
+    what = (
+        f"the store {without_secrets(str(data))}"
+        if isinstance(data, str | os.PathLike)
+        else _kind(data)
+    )
+    raise SchemaError(
+        f"where= was given with {what}, but rows are selected only of Parquet; leave it out, and "
+        'give rows that are not wanted a weight of 0, or NaN with missing="drop"'
+    )
 
 
 def _is(data: Any, module: str, *names: str) -> bool:
@@ -136,10 +246,6 @@ def _is(data: Any, module: str, *names: str) -> bool:
     return loaded is not None and any(
         isinstance(data, getattr(loaded, name)) for name in names if hasattr(loaded, name)
     )
-
-
-def _is_zarr(data: Any) -> bool:
-    return _is(data, "zarr", "Array", "Group") or _is(data, "zarr.abc.store", "Store")
 
 
 def _listed(names: Sequence[str] | str | None) -> list[str] | None:

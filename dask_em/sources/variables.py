@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
 
+from dask_em.core.names import nearest
 from dask_em.errors import SchemaError
 from dask_em.sources.rows import row_dtype
 
@@ -69,14 +69,8 @@ def known(name: Any, names: Iterable[Hashable], kind: str, where: str) -> Any:
     found = list(names)
     if name in found:
         return name
-    near = get_close_matches(str(name), [str(one) for one in found], n=3, cutoff=0.5)
-    rest = f", ... ({len(found)} in all)" if len(found) > 12 else ""
-    hint = (
-        f"did you mean {' or '.join(map(repr, near))}?"
-        if near
-        else f"there are {_list(found[:12])}{rest}"
-    )
-    raise SchemaError(f"{where} has no {kind} {name!r}; {hint}")
+    near = nearest(str(name), [str(one) for one in found])
+    raise SchemaError(f"{where} has no {kind} {name!r}; {near}")
 
 
 def check_aligned(weights: Any, dataset: Any, dims: Sequence[Any], where: str) -> None:

@@ -19,6 +19,7 @@ from dask_em.engine.query import Query
 from dask_em.engine.source import Coordinate, Partition, Schema, Source
 from dask_em.errors import DataError, SchemaError, SourceError
 from dask_em.place import without_secrets
+from dask_em.sources.apart import addresses_of
 from dask_em.sources.axes import Axes
 from dask_em.sources.cf import Packing
 from dask_em.sources.columns import Column, labels
@@ -221,6 +222,10 @@ class XarraySource(Source):
         written = [when_written(view.array) for view in stored]
         written += [view.when_written() for view in lazy]
         return Fingerprint.of(self.schema, facts, digest(written))
+
+    def addresses(self) -> set[tuple[str, ...]]:
+        """Of Zarr stores that are read, so that no output is put there."""
+        return addresses_of(a for column in self._columns for a in column.array.stored())
 
     def coordinates(self) -> Mapping[str, Coordinate]:
         return self._labels.coordinates()

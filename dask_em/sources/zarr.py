@@ -21,6 +21,7 @@ from dask_em.engine.source import Coordinate, Partition, Schema, Source
 from dask_em.errors import SchemaError, SourceError
 from dask_em.place import without_secrets
 from dask_em.remote.store import open_store
+from dask_em.sources.apart import addresses_of
 from dask_em.sources.cells import StoredPartition
 from dask_em.sources.columns import (
     Column,
@@ -135,6 +136,10 @@ class ZarrSource(Source):
         return StoredPartition(
             chunks, self._columns, self._grid, self._stored, weights, self.schema.dtype
         )
+
+    def addresses(self) -> set[tuple[str, ...]]:
+        """Of what is read, so that no output is put there."""
+        return addresses_of(column.array for column in self._columns)
 
     def coordinates(self) -> Mapping[str, Coordinate]:
         if self._group is None:

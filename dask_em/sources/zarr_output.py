@@ -89,6 +89,7 @@ class ZarrOutputs(Output):
         yield self._write
 
     def _write(self, found: Readable, answers: tuple[Array, ...]) -> None:
+        assert found.region is not None  # else there was no layout
         for array, values in zip(self.arrays, answers, strict=True):
             array.write(found.region, values)
 

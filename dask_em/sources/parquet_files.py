@@ -1,0 +1,262 @@
+"""Which files a Parquet dataset consists of, found by one listing."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeAlias
+from urllib.parse import unquote
+
+import fsspec
+import pyarrow as pa
+import pyarrow.dataset as ds
+from pyarrow import fs as arrow_fs
+
+from dask_em.errors import SchemaError, SourceError
+from dask_em.place import Options, address_of, without_secrets
+from dask_em.sources.paths import is_url
+
+__all__ = ["ENDINGS", "Dataset", "File", "arrow_files", "find_files", "is_glob", "with_sizes"]
+
+#: how the files of a folder end that are read
+ENDINGS = (".parquet", ".parq", ".pq")
+#: how hive writes a partition without a value
+NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
+
+PartitionValue: TypeAlias = int | float | str | None
+
+
+@dataclass(frozen=True)
+class File:
+    """A file of a dataset; small and picklable."""
+
+    path: str  # in the dataset's file system
+    name: str  # relative to the dataset's root, for what is written beside it
+    size: int | None = None  # bytes
+    stamp: str = ""  # another one when it is written to
+    values: tuple[tuple[str, PartitionValue], ...] = ()  # of the partition that it lies in
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Files, and the file system that they lie in."""
+
+    files: tuple[File, ...]
+    file_system: Any  # of pyarrow
+    where: str  # for error messages
+    roots: tuple[str, ...]  # the folder, or the files that were named
+    again: Any  # what finds the same files again
+    options: Options = None
+
+    def relisted(self) -> Dataset:
+        """As it is now."""
+        return find_files(self.again, self.options)
+
+    @property
+    def addresses(self) -> set[tuple[str, ...]]:
+        """Of all that is read."""
+        found = _fsspec_of(self.file_system)
+        return {address_of(found, root) for root in self.roots}
+
+    @property
+    def in_this_process(self) -> bool:
+        """Whether no other process can read it."""
+        return "memory" in _protocols(_fsspec_of(self.file_system))
+
+    def partition_schema(self) -> pa.Schema:
+        """Of the columns that stand in the names of folders."""
+        names = {name: None for file in self.files for name, _ in file.values}
+        return pa.schema([(name, self._kind(name)) for name in names])
+
+    def _kind(self, name: str) -> pa.DataType:
+        values = {dict(file.values).get(name) for file in self.files} - {None}
+        if all(isinstance(value, int) for value in values):
+            return pa.int64()
+        numbers = all(isinstance(value, int | float) for value in values)
+        return pa.float64() if numbers else pa.string()
+
+
+def find_files(data: Any, storage_options: Options = None) -> Dataset:
+    """The files of a path, a folder, a glob, a list of them, or a pyarrow dataset.
+
+    Raises
+    ------
+    SourceError
+        If there is none.
+    SchemaError
+        If a pyarrow dataset is no Parquet in files.
+    """
+    if isinstance(data, ds.Dataset):
+        return _of_arrow(data)
+    if isinstance(data, str | os.PathLike):
+        return _found(os.fspath(data), data, storage_options)
+    parts = [_found(os.fspath(one), one, storage_options) for one in data]
+    files = [file for part in parts for file in part.files]
+    if len({file.path for file in files}) < len(files):
+        raise SourceError("a Parquet file is given twice; give each once")
+    base = posixpath.commonpath([posixpath.dirname(file.path) for file in files])
+    files = [replace(file, name=posixpath.relpath(file.path, base)) for file in files]
+    roots = tuple(root for part in parts for root in part.roots)
+    where = parts[0].where if len(parts) == 1 else f"{parts[0].where} and {len(parts) - 1} more"
+    return Dataset(_typed(files), parts[0].file_system, where, roots, list(data), storage_options)
+
+
+def _found(text: str, given: Any, storage_options: Options) -> Dataset:
+    if not is_url(text):
+        text = str(Path(text).expanduser().absolute())
+    shown = without_secrets(text)
+    with _reached(shown):
+        files, path = fsspec.url_to_fs(text, **(storage_options or {}))
+        files.invalidate_cache()
+        base, entries = _listing(files, path)
+    if not entries:
+        raise SourceError(
+            f"there is no Parquet file at {shown}; files that end with {', '.join(ENDINGS)} are "
+            "read, and those whose name begins with _ or . are not. Check the path, and that this "
+            "machine mounts the store"
+        )
+    found = [
+        File(name, posixpath.relpath(name, base), told.get("size"), _stamp(told))
+        for name, told in sorted(entries.items())
+    ]
+    roots = tuple(file.path for file in found) if is_glob(path) else (path,)
+    return Dataset(_typed(found), arrow_files(files), shown, roots, given, storage_options)
+
+
+def _listing(files: Any, path: str) -> tuple[str, dict[str, Any]]:
+    """The folder that names are relative to, and what is told of each file."""
+    if is_glob(path):
+        found = files.glob(path, detail=True)
+        entries = {
+            name: told
+            for one, about in found.items()
+            for name, told in (
+                {one: about} if about["type"] == "file" else _below(files, one)
+            ).items()
+        }
+        folders = [posixpath.dirname(name) for name in entries]
+        return (posixpath.commonpath(folders) if folders else path), entries
+    if files.isfile(path):
+        return posixpath.dirname(path), {path: files.info(path)}
+    return path.rstrip("/"), _below(files, path)
+
+
+def _below(files: Any, folder: str) -> dict[str, Any]:
+    base = folder.rstrip("/")
+    return {
+        name: told
+        for name, told in files.find(base, detail=True).items()
+        if name.endswith(ENDINGS) and not _hidden(posixpath.relpath(name, base))
+    }
+
+
+def _hidden(name: str) -> bool:
+    # a folder such as _year=2010 is a partition
+    return any(part[:1] in ("_", ".") and "=" not in part for part in name.split("/"))
+
+
+def is_glob(path: str) -> bool:
+    """Whether a path stands for several."""
+    return any(sign in path for sign in "*?[")
+
+
+def _stamp(told: Mapping[str, Any]) -> str:
+    for name in ("ETag", "etag", "mtime", "LastModified", "last_modified", "updated", "created"):
+        if told.get(name):
+            return str(told[name])
+    return ""
+
+
+def _of_arrow(data: ds.Dataset) -> Dataset:
+    files = getattr(data, "files", None)
+    if files is None or not isinstance(data.format, ds.ParquetFileFormat):
+        raise SchemaError(
+            f"a pyarrow {type(data).__name__} is no Parquet in files; give a dataset of Parquet "
+            "files, or their paths"
+        )
+    if getattr(data, "_scan_options", None):
+        raise SchemaError("the pyarrow dataset carries a filter; give the dataset and where=")
+    fragments = list(data.get_fragments())
+    base = posixpath.commonpath([posixpath.dirname(one.path) for one in fragments])
+    found = []
+    for one in fragments:
+        told = data.filesystem.get_file_info(one.path)
+        values = tuple(ds.get_partition_keys(one.partition_expression).items())
+        name = posixpath.relpath(one.path, base)
+        found.append(File(one.path, name, told.size, str(told.mtime_ns), values))
+    where = f"the pyarrow dataset {base}"
+    roots = tuple(file.path for file in found)
+    return Dataset(tuple(found), data.filesystem, where, roots, data)
+
+
+def with_sizes(files: Iterable[File]) -> int | None:
+    """Bytes of all files; None where one is not known."""
+    sizes = [file.size for file in files]
+    known = [size for size in sizes if size is not None]
+    return sum(known) if len(known) == len(sizes) else None
+
+
+def _typed(files: Sequence[File]) -> tuple[File, ...]:
+    """Files with the values that stand in the names of their folders."""
+    texts = [dict(_texts(file.path)) for file in files]
+    names = {name for one in texts for name in one}
+    kinds = {name: _number_of([one.get(name) for one in texts]) for name in names}
+    return tuple(
+        replace(file, values=tuple((name, kinds[name](text)) for name, text in one.items()))
+        for file, one in zip(files, texts, strict=True)
+    )
+
+
+def _texts(path: str) -> Iterator[tuple[str, str | None]]:
+    for folder in posixpath.dirname(path).split("/"):
+        name, sign, value = folder.partition("=")
+        if name and sign:
+            yield name, None if value == NO_VALUE else unquote(value)
+
+
+def _number_of(texts: Sequence[str | None]) -> Any:
+    """What makes values of texts: integers or floats, if all are, or themselves."""
+    for kind in (int, float):
+        try:
+            for text in texts:
+                _ = None if text is None else kind(text)
+        except ValueError:
+            continue
+        return lambda text, kind=kind: None if text is None else kind(text)
+    return lambda text: text
+
+
+def arrow_files(files: Any) -> Any:
+    """One of fsspec's file systems as one of pyarrow's."""
+    if "file" in _protocols(files):
+        return arrow_fs.LocalFileSystem()  # reads without Python
+    return arrow_fs.PyFileSystem(arrow_fs.FSSpecHandler(files))
+
+
+def _fsspec_of(file_system: Any) -> Any:
+    handler = getattr(file_system, "handler", None)
+    if isinstance(handler, arrow_fs.FSSpecHandler):
+        return handler.fs
+    if isinstance(file_system, arrow_fs.LocalFileSystem):
+        return fsspec.filesystem("file")
+    return file_system
+
+
+def _protocols(files: Any) -> tuple[str, ...]:
+    told: Any = getattr(files, "protocol", None) or getattr(files, "type_name", "unknown")
+    return (told,) if isinstance(told, str) else tuple(told)
+
+
+@contextmanager
+def _reached(where: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # of a file system, a network, or a protocol that is not known
+        raise SourceError(
+            f"{where} cannot be reached ({type(error).__name__}: {error}); check the address, your "
+            "access to it and storage_options"
+        ) from error

@@ -1,0 +1,133 @@
+"""Conditions on rows as pyarrow computes them, and pushes them down to statistics."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from dataclasses import replace
+from functools import reduce
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dask_em.core.names import nearest
+from dask_em.errors import DataError, SchemaError
+from dask_em.sources.parquet_files import Dataset
+from dask_em.sources.where import (
+    Comparison,
+    Condition,
+    Every,
+    Literal,
+    Name,
+    Not,
+    Null,
+    OneOf,
+    Operand,
+    Some,
+)
+
+__all__ = ["as_expression", "without_files"]
+
+OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
+    "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
+    "==": operator.eq, "!=": operator.ne,
+}  # fmt: skip
+
+
+def as_expression(condition: Condition, schema: pa.Schema, where: str) -> pc.Expression:
+    """A condition on the columns of a schema.
+
+    Raises
+    ------
+    SchemaError
+        If a column does not exist, or cannot be compared with what stands beside it; `where`
+        names the data.
+    """
+    for name in sorted(condition.names()):
+        if name not in schema.names:
+            raise SchemaError(
+                f"where= asks for the column {name!r}, which {where} does not have; "
+                + nearest(name, schema.names)
+            )
+    return _expression(condition, schema)
+
+
+def without_files(dataset: Dataset, condition: Condition) -> Dataset:
+    """The dataset without files of which the names of their folders say that no row is wanted.
+
+    Raises
+    ------
+    DataError
+        If none is left.
+    """
+    partitions = dataset.partition_schema()
+    told = [
+        part for part in _every(condition) if part.names() and part.names() <= set(partitions.names)
+    ]
+    if not told:
+        return dataset
+    values = [dict(file.values) for file in dataset.files]
+    rows = [{name: one.get(name) for name in partitions.names} for one in values]
+    table = pa.Table.from_pylist(rows, partitions).append_column(
+        "", pa.array(range(len(rows)), pa.int64())
+    )
+    kept = table.filter(as_expression(Every(tuple(told)), partitions, dataset.where))
+    files = tuple(dataset.files[number] for number in kept.column("").to_pylist())
+    if not files:
+        raise DataError(f"no file of {dataset.where} lies in a folder that where= admits")
+    return replace(dataset, files=files)
+
+
+def _every(condition: Condition) -> tuple[Condition, ...]:
+    """The parts that must all be fulfilled."""
+    if not isinstance(condition, Every):
+        return (condition,)
+    return tuple(inner for part in condition.conditions for inner in _every(part))
+
+
+def _expression(condition: Condition, schema: pa.Schema) -> pc.Expression:
+    match condition:
+        case Comparison(left, sign, right):
+            return OPERATORS[sign](_side(left, right, schema), _side(right, left, schema))
+        case OneOf(column, values):
+            kind = _kind(column, schema)
+            return pc.field(column.name).isin([_value(v, column.name, kind) for v in values])
+        case Null(column):
+            return pc.field(column.name).is_null()
+        case Not(inner):
+            return ~_expression(inner, schema)
+        case Every(parts):
+            return reduce(operator.and_, [_expression(part, schema) for part in parts])
+        case Some(parts):
+            return reduce(operator.or_, [_expression(part, schema) for part in parts])
+    raise AssertionError(condition)
+
+
+def _side(side: Operand, other: Operand, schema: pa.Schema) -> pc.Expression:
+    if isinstance(side, Name):
+        return pc.field(side.name)
+    assert isinstance(other, Name)
+    return pc.scalar(_value(side, other.name, _kind(other, schema)))
+
+
+def _kind(column: Name, schema: pa.Schema) -> pa.DataType:
+    kind = schema.field(column.name).type
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
+
+
+def _value(value: Literal, name: str, kind: pa.DataType) -> pa.Scalar:
+    """A literal as a column's type compares with it."""
+    numbers = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+    if numbers and not isinstance(value, str):
+        return pa.scalar(value)  # pyarrow finds the common type: 2.5 is not cut to an integer
+    try:
+        if pa.types.is_timestamp(kind):
+            # without a zone of its own a text is meant in UTC
+            return pa.scalar(value).cast(pa.timestamp(kind.unit)).cast(kind)
+        return pa.scalar(value).cast(kind)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise SchemaError(
+            f"where= compares the column {name!r} of type {kind} with {value!r}, which is no "
+            f"{kind} ({error})"
+        ) from error
