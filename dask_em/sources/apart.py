@@ -66,7 +66,8 @@ def check_outputs(
             )
     origin = None if source is None else source.origin
     # what a dask array reads is not known
-    for read in origin.addresses() if isinstance(origin, SupportsAddresses) else ():
+    taken: set[Address] = origin.addresses() if isinstance(origin, SupportsAddresses) else set()
+    for read in taken:
         for place, address in zip(places, addresses, strict=True):
             if _overlap(address, read):
                 raise InputError(

@@ -10,7 +10,7 @@ from typing import Any
 import fsspec
 
 from dask_em.errors import SourceError
-from dask_em.place import without_secrets
+from dask_em.remote.secrets import without_secrets
 from dask_em.sources.paths import is_url
 
 __all__ = ["stored_kind"]
@@ -50,6 +50,8 @@ def stored_kind(
     told = _by_ending([text.rstrip("/").lower()])
     if told is not None:
         return told
+    if ".zarr/" in text:
+        return "zarr"
     try:
         files, path = fsspec.url_to_fs(text, **(storage_options or {}))
         return _seen(files, path, without_secrets(text))

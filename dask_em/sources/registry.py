@@ -12,7 +12,7 @@ import numpy as np
 from dask_em.engine.source import Source
 from dask_em.errors import SchemaError, SourceError
 from dask_em.mapping.chain import Chain
-from dask_em.place import without_secrets
+from dask_em.remote.secrets import without_secrets
 from dask_em.sources.arrays import NumpySource
 from dask_em.sources.kinds import stored_kind
 from dask_em.sources.mapped import MappedSource
