@@ -107,12 +107,14 @@ class Labels:
         return answers.rechunk(wanted)
 
     def _one(self, answers: Any, query: Query) -> xr.DataArray:
-        dims = (*self.sample_dims, *query.axes)
-        lengths = zip(query.axes, query.trailing, strict=True)
-        axes = {axis: np.arange(length) for axis, length in lengths if axis not in self.sample_dims}
+        taken = self.sample_dims  # where a sample dimension has the name of an axis
+        axes = [f"model_{axis}" if axis in taken else axis for axis in query.axes]
+        places = {
+            axis: np.arange(length) for axis, length in zip(axes, query.trailing, strict=True)
+        }
         return xr.DataArray(
-            answers, self._of_samples, dims, query.name, dict(query.attributes)
-        ).assign_coords(axes)
+            answers, self._of_samples, (*taken, *axes), query.name, dict(query.attributes)
+        ).assign_coords(places)
 
     def _as_variables(self, rows: Any) -> xr.DataArray | xr.Dataset:
         """Rows (samples..., d) as the variables that they are made of."""

@@ -5,42 +5,42 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from math import prod
 from typing import Any, final
 
 import numpy as np
 import xarray as xr
 
-from dask_em.core.block import check_weights
-from dask_em.core.records import Array
 from dask_em.engine.fingerprint import Fingerprint, digest, probe
 from dask_em.engine.query import Query
 from dask_em.engine.source import Coordinate, Partition, Schema, Source
-from dask_em.errors import DataError, SchemaError, SourceError
+from dask_em.errors import SchemaError, SourceError
 from dask_em.place import without_secrets
 from dask_em.sources.apart import addresses_of
-from dask_em.sources.axes import Axes
-from dask_em.sources.cf import Packing
-from dask_em.sources.columns import Column, labels
+from dask_em.sources.columns import Column
 from dask_em.sources.computed import Computed
 from dask_em.sources.graph import Graph, optimized, shared_task, upstream
-from dask_em.sources.grid import Grid, common_grid
 from dask_em.sources.labelled import Labels
-from dask_em.sources.lazy import Lazy, unwrapped, view_of
+from dask_em.sources.lazy import Lazy
+from dask_em.sources.parts import (
+    bare,
+    bytes_of,
+    names_of,
+    part_of,
+    tiling_of,
+    units_of,
+    weighing_of,
+)
 from dask_em.sources.pieces import ViewPartition, narrowed
-from dask_em.sources.rows import row_dtype
-from dask_em.sources.stored import metadata_of, some_bytes, stored_bytes, when_written
-from dask_em.sources.tiling import JOINED_BYTES, Tiling
-from dask_em.sources.variables import Chosen, check_aligned, choose, known
-from dask_em.sources.views import Broadcast, Resident, StoredView, View
+from dask_em.sources.stored import metadata_of, some_bytes, when_written
+from dask_em.sources.tiling import Tiling
+from dask_em.sources.variables import Chosen, choose
+from dask_em.sources.views import Resident, StoredView
 
 __all__ = ["XarraySource"]
 
 #: a stored chunk of more bytes of rows than this is refused
 LIMIT_BYTES = 512 * 2**20
-#: weights below 0 by this part of the largest are taken for rounded zeros
-ROUNDING = 1e-6
 
 
 @final
@@ -65,7 +65,7 @@ class XarraySource(Source):
         self._columns, self._weights = tuple(columns), weights
         self._tiling, self._graph, self._labels = tiling, graph, labelling
         self.local = not labelling.chunks and all(
-            isinstance(_bare(column), Resident) for column in columns
+            isinstance(bare(column), Resident) for column in columns
         )
         shared = shared_task(graph, map(self._keys, range(schema.n_chunks))) if graph else None
         self.shares_work = shared is not None  # whether two chunks need the same upstream task
@@ -110,16 +110,16 @@ class XarraySource(Source):
         """
         where = _where(data)
         dataset, chosen = _chosen(data, features, sample_dims, where)
-        parts = [_part(name, dataset.variables[name], dataset, chosen) for name in chosen.names]
-        weighing = _weighing(weights, dataset, chosen, where)
-        weighed = None if weighing is None else _part("of weights", weighing, dataset, chosen)
+        parts = [part_of(name, dataset.variables[name], dataset, chosen) for name in chosen.names]
+        weighing = weighing_of(weights, dataset, chosen, where)
+        weighed = None if weighing is None else part_of("of weights", weighing, dataset, chosen)
         columns = [part.column for part in parts]
         where = _stored_where(data, columns) or where
         d = sum(column.axes.n_features for column in columns)
         dtype = np.result_type(*(column.dtype for column in columns))
         row_bytes = d * dtype.itemsize + (0 if weighed is None else 8)
         every = parts if weighed is None else [*parts, weighed]
-        tiling = _tiling(every, len(parts), row_bytes, limit_bytes, where)
+        tiling = tiling_of(every, len(parts), row_bytes, limit_bytes, where)
         graphs = [part.graph for part in every if part.graph is not None]
         schema = Schema(
             n_features=d,
@@ -127,13 +127,13 @@ class XarraySource(Source):
             sample_shape=tiling.grid.shape,
             n_chunks=tiling.grid.n_cells,
             chunk_bytes=prod(tiling.grid.largest) * row_bytes,
-            feature_names=_feature_names(data, columns, dataset),
+            feature_names=names_of(data, columns, dataset),
             describe=where,
             sample_chunks=tiling.grid.lengths,
-            stored_bytes=_stored_bytes(columns),
+            stored_bytes=bytes_of(columns),
             decoding_bytes=tiling.decoding_bytes,
             sample_dims=tuple(map(str, chosen.sample_dims)),
-            feature_units=_units(columns, chosen, dataset),
+            feature_units=units_of(columns, chosen, dataset),
         )
         return cls(
             columns,
@@ -208,7 +208,7 @@ class XarraySource(Source):
         )
 
     def fingerprint(self) -> Fingerprint:
-        views = [_bare(column) for column in self._every]
+        views = [bare(column) for column in self._every]
         stored = [view for view in views if isinstance(view, StoredView)]
         lazy = [view for view in views if isinstance(view, Lazy)]
         facts = {
@@ -284,141 +284,6 @@ def _chosen(
     name = data.name if data.name is not None and data.name not in data.coords else "values"
     dataset = data.to_dataset(name=name)
     return dataset, choose(dataset, [name], sample_dims, where)
-
-
-@dataclass(frozen=True, eq=False)
-class _Part:
-    """A variable as features, and how dask cuts and computes it."""
-
-    column: Column
-    chunks: Mapping[str, tuple[int, ...]] | None  # by dimension; None where stored chunks count
-    graph: Any = None  # a dask array, where there is more to do than to read
-
-
-def _part(name: Any, variable: xr.Variable, dataset: xr.Dataset, chosen: Chosen) -> _Part:
-    row_dtype(variable.dtype, f"variable {name}")
-    front = [dim for dim in chosen.sample_dims if dim not in variable.dims]
-    dims = tuple(map(str, (*front, *variable.dims)))
-    view, graph = _opened(variable, name)
-    if front:
-        view = Broadcast(view, tuple(dataset.sizes[dim] for dim in front))
-    axes = Axes.named(str(name), view.shape, dims, [str(dim) for dim in chosen.sample_dims])
-    read = isinstance(view.view if isinstance(view, Broadcast) else view, Lazy | StoredView)
-    cut = {str(dim): lengths for dim, lengths in variable.chunksizes.items()}
-    chunks = None if read or not cut else cut
-    return _Part(Column(str(name), view, axes, Packing(), dims), chunks, graph)
-
-
-def _opened(variable: xr.Variable, name: Any) -> tuple[View, Any]:
-    """A view, and the dask array that it is computed from, if it is."""
-    if variable.chunks is None:
-        return view_of(variable, name), None
-    found = unwrapped(variable)
-    if found is not None:
-        return view_of(found, name), None
-    return Computed.of(variable.data), variable.data
-
-
-def _weighing(weights: Any, dataset: xr.Dataset, chosen: Chosen, where: str) -> xr.Variable | None:
-    """Weights as a variable of some of the sample dimensions."""
-    if weights is None:
-        return None
-    dims = chosen.sample_dims
-    shape = tuple(dataset.sizes[dim] for dim in dims)
-    if isinstance(weights, str):
-        weights = dataset[known(weights, dataset.variables, "variable", where)]
-    if isinstance(weights, xr.DataArray):
-        check_aligned(weights, dataset, dims, where)
-        found = weights.variable
-    elif hasattr(weights, "__dask_graph__"):
-        if weights.shape != shape:
-            raise SchemaError(
-                f"sample_weight has shape {weights.shape}, expected {shape}: one weight per row"
-            )
-        found = xr.Variable(dims, weights)
-    else:
-        weights = np.asarray(weights)
-        flat = weights.reshape(-1) if weights.shape == shape else weights
-        return xr.Variable(dims, check_weights(flat, prod(shape)).reshape(shape))
-    row_dtype(found.dtype, "the weights")
-    if found._in_memory:
-        _check_weights(np.asarray(found.values).reshape(-1))
-    return found
-
-
-def _check_weights(values: Array) -> None:
-    try:
-        check_weights(values, values.size)
-    except DataError as error:
-        if not values.min(initial=0.0) > -ROUNDING * values.max(initial=0.0):  # or one is NaN
-            raise
-        raise DataError(
-            f"{error}; these are 0 but for rounding, like the cosine of a pole: pass "
-            "weights.clip(min=0)"
-        ) from None
-
-
-def _tiling(
-    parts: Sequence[_Part], n_columns: int, row_bytes: int, limit_bytes: int, where: str
-) -> Tiling:
-    """Cells of rows; the last part may be the weight, behind `n_columns` others."""
-    axes = parts[0].column.axes
-    cut = [part for part in parts if part.chunks is not None]
-    if cut:
-        dims = axes.sample_part(parts[0].column.dims or ())
-        grid = common_grid(
-            dims, axes.sample_shape, [part.chunks or {} for part in cut], JOINED_BYTES // row_bytes
-        )
-        return Tiling(grid, grid, 0)
-    stored = [part for part in parts if not isinstance(_bare(part.column), Resident)]
-    features = [part.column for part in stored if part in parts[:n_columns]]
-    if not features:
-        grid = Grid.in_memory(axes.sample_shape, row_bytes)
-        return Tiling(grid, grid, 0)
-    features.sort(key=lambda column: -prod(column.array.chunks))
-    return Tiling.of(features, [part.column for part in stored], row_bytes, limit_bytes, where)
-
-
-def _feature_names(
-    data: Any, columns: Sequence[Column], dataset: xr.Dataset
-) -> tuple[str, ...] | None:
-    known: Mapping[Any, Any] = dataset.variables
-    found = [
-        name for column in columns for name in labels(column.name, column.axes, column.dims, known)
-    ]
-    if isinstance(data, xr.Dataset) or data.name is not None:
-        return tuple(found)
-    # an array without a name: its labels alone tell the features
-    (column,) = columns
-    dims = [(column.dims or ())[axis] for axis in column.axes.feature_axes]
-    if not dims or not all(dim in known for dim in dims):
-        return None
-    inside = [name[len(column.name) + 1 : -1] for name in found]
-    text = len(dims) == 1 and known[dims[0]].dtype.kind in "OUT"
-    return tuple(name.partition("=")[2] if text else name for name in inside)
-
-
-def _units(
-    columns: Sequence[Column], chosen: Chosen, dataset: xr.Dataset
-) -> tuple[str | None, ...]:
-    told = [dataset.variables[name].attrs.get("units") for name in chosen.names]
-    return tuple(
-        None if unit is None else str(unit)
-        for column, unit in zip(columns, told, strict=True)
-        for _ in range(column.axes.n_features)
-    )
-
-
-def _stored_bytes(columns: Sequence[Column]) -> int | None:
-    views = [_bare(column) for column in columns]
-    arrays = [view.array for view in views if isinstance(view, StoredView) and view.whole]
-    return stored_bytes(arrays) if len(arrays) == len(views) else None
-
-
-def _bare(column: Column) -> Any:
-    """The view of a column, or the one that it repeats."""
-    view = column.array
-    return view.view if isinstance(view, Broadcast) else view
 
 
 def _warn_of(shared: Any, where: str) -> None:

@@ -161,7 +161,8 @@ def create_outputs(
     layouts = [Layout.of(source.schema, one.trailing, one.axes) for one in planned]
     urls = list(dict.fromkeys(one.url for one in planned))
     check_outputs(urls, overwrite, storage_options, source)
-    coordinates = source.coordinates()
+    names = {one.name for one in planned}  # which come first
+    coordinates = {name: one for name, one in source.coordinates().items() if name not in names}
     with ExitStack() as stack:
         drafts = {}
         for url in urls:

@@ -112,7 +112,7 @@ def test_answers_have_the_chunks_of_the_input(tmp_path: Path) -> None:
     ds = chunked(tmp_path)
     model = mixture().fit(ds, **FEATURES)
     assert model.predict(ds).chunks == ((4, 4, 4), (5,), (2, 2))
-    other = ds.chunk(time=5, lat=2, lon=4)
+    other = lazily(tmp_path).chunk(time=5, lat=2, lon=4)
     assert model.predict(other).chunks == ((5, 5, 2), (2, 2, 1), (4,))
 
 
@@ -212,6 +212,17 @@ def test_a_data_array() -> None:
     assert isinstance(again, xr.DataArray)
     assert again.name is None
     assert again.variable.values.tolist() == ["t", "a", "b"] or again.dims == array.dims
+
+
+def test_names_that_are_taken(tmp_path: Path) -> None:
+    ds = dataset()[["t", "s"]].rename(time="component").assign_coords({"class": ("lon", [1] * 4)})
+    model = mixture().fit(ds, features=["t", "s"], sample_dims=("component", "lat", "lon"))
+    assert model.predict_proba(ds).dims == ("component", "lat", "lon", "model_component")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model.write_predictions(ds, tmp_path / "out.zarr")
+        found = xr.open_zarr(tmp_path / "out.zarr")
+    assert (found["class"].values == model.predict(ds).values).all()
 
 
 @pytest.mark.parametrize(
