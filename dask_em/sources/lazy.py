@@ -9,7 +9,6 @@ from typing import Any, final
 
 import numpy as np
 import xarray as xr
-from dask.array.core import getter, getter_inline, getter_nofancy
 from xarray.core import indexing
 
 from dask_em.core.records import Array
@@ -18,6 +17,7 @@ from dask_em.engine.source import Region
 from dask_em.errors import SchemaError
 from dask_em.sources.cf import Packing
 from dask_em.sources.rows import row_dtype
+from dask_em.sources.sliced import cut_of
 from dask_em.sources.views import Resident, StoredView, View
 
 __all__ = ["Lazy", "unwrapped", "view_of"]
@@ -104,24 +104,17 @@ def view_of(variable: xr.Variable, name: Any) -> View:
 
 
 def unwrapped(variable: xr.Variable) -> xr.Variable | None:
-    """What dask reads a variable from, where it does nothing but read it in chunks."""
+    """What dask reads a variable from, where it does nothing but read a box of it in chunks."""
     array = variable.data
-    layers = getattr(getattr(array, "dask", None), "layers", {})
-    if not 1 <= len(layers) <= 2 or array.name not in layers:
+    cut = cut_of(array) if hasattr(array, "dask") else None
+    if cut is None:
         return None
-    task = getattr(layers[array.name], "task", None)
-    if getattr(task, "func", None) not in (getter, getter_inline, getter_nofancy):
-        return None
-    others = [layer for name, layer in layers.items() if name != array.name]
-    values = [value for layer in others for value in layer.values()]
-    if len(values) != 1 or getattr(values[0], "shape", None) != array.shape:
-        return None
-    (found,) = values
+    found = cut.array
     if isinstance(found, indexing.ImplicitToExplicitIndexingAdapter):
         found = found.array
     elif not isinstance(found, np.ndarray):
         return None
-    return xr.Variable(variable.dims, found, variable.attrs, variable.encoding)
+    return xr.Variable(variable.dims, found, variable.attrs, variable.encoding)[cut.box]
 
 
 def _stored_chunks(variable: xr.Variable) -> tuple[int, ...]:

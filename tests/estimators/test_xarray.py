@@ -188,6 +188,17 @@ def test_answers_go_to_a_store_chunk_by_chunk(tmp_path: Path) -> None:
     assert found.identical(labels) or found.equals(labels)
 
 
+def test_answers_for_a_part_of_the_samples_are_written(tmp_path: Path) -> None:
+    ds = chunked(tmp_path).isel(time=slice(3, None), lon=slice(1, 3))
+    model = mixture().fit(ds, **FEATURES)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model.write_predictions(ds, tmp_path / "out.zarr")
+        found = xr.open_zarr(tmp_path / "out.zarr")
+    assert found.time.equals(ds.time)
+    assert (found["class"].values == model.predict(ds).values).all()
+
+
 def test_an_output_does_not_overwrite_what_is_read(tmp_path: Path) -> None:
     for ds in (lazily(tmp_path), chunked(tmp_path), lazily(tmp_path).isel(time=slice(0, 9, 2))):
         model = mixture().fit(ds, **FEATURES)

@@ -186,6 +186,15 @@ def test_the_zarr_array_beneath_is_found_where_it_is_packed_plainly(tmp_path: Pa
     assert isinstance(view_of(ds.t.load().variable, "t"), Resident)
 
 
+def test_a_box_of_what_dask_reads_is_read_beneath_dask(tmp_path: Path) -> None:
+    box = {"time": slice(3, 11), "lon": slice(1, 4)}
+    source = XarraySource.open(chunked(tmp_path).isel(box), **FEATURES)
+    lazy = XarraySource.open(lazily(tmp_path).isel(box), **FEATURES)
+    assert isinstance(view(source), StoredView)
+    assert view(source).box == view(lazy).box == (slice(3, 11), slice(0, 5), slice(1, 4))
+    assert rows_of(source).tobytes() == rows_of(lazy).tobytes()
+
+
 def test_reading_leaves_nothing_in_the_dataset(tmp_path: Path) -> None:
     ds = netcdf(tmp_path)
     rows_of(XarraySource.open(ds, **FEATURES))
