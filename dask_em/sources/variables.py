@@ -115,6 +115,12 @@ def _dims(dataset: Any, sample_dims: Sequence[str], where: str) -> tuple[Any, ..
         raise SchemaError("sample_dims is empty; name the dimensions that tell rows apart")
     if len(set(sample_dims)) < len(sample_dims):
         raise SchemaError(f"sample_dims={list(sample_dims)} names a dimension twice; name it once")
+    for dim in sample_dims:
+        if dim not in dataset.sizes and dim in dataset.coords:
+            raise SchemaError(
+                f"{where} has no dimension {dim!r}, but a single {dim}: leave it out of "
+                f"sample_dims, or keep the dimension, e.g. with isel({dim}=[0])"
+            )
     return tuple(known(dim, dataset.sizes, "dimension", where) for dim in sample_dims)
 
 

@@ -67,6 +67,7 @@ def text() -> xr.Dataset:
         (dataset, {"features": ["depth"], "sample_dims": GRID}, "no variable .* dimension time"),
         (dataset, {"features": ["t", "lev"], "sample_dims": GRID}, "lev .*none of sample_dims"),
         (dataset, {"features": ["t", "time"], "sample_dims": GRID}, "time has dtype datetime64"),
+        (lambda: dataset().isel(time=0), {**FEATURES}, r"but a single time.*isel\(time=\[0\]\)"),
         (text, {"features": ["word"]}, "word has dtype object.*convert first"),
         (lambda: text()[["word"]], {}, "no numeric data variable: word"),
         (lambda: dataset()[["depth"]], {"sample_dims": ["time"]}, "no dimension 'time'"),
