@@ -185,7 +185,7 @@ class Scale(MappingStep):
         return values
 
     def undo_deviation(self, values: Array) -> Array:
-        values *= np.abs(self.factors)
+        values /= np.abs(self.factors)
         return values
 
 

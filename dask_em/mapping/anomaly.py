@@ -29,7 +29,7 @@ class Anomaly(MappingStep):
     ----------
     climatology : xarray.Dataset, xarray.DataArray or array (g, ..., d)
         For example ``ds.groupby("time.month").mean()``. The axes of an array are the groups, those
-        sample axes that are not the axis of groups, or none, and the features.
+        sample axes that are not the axis of groups, or the last of them, or none, and the features.
     by : str, optional
         The group of a sample: the name of a dimension and a part of the time along it, such as
         "time.month" or "time.dayofyear"; "groups" for numbers that `Groups` gives; None where the
@@ -52,6 +52,7 @@ class Anomaly(MappingStep):
             )
 
     def located(self, features: Features, samples: Samples) -> Applied:
+        group_dim = self._group_dim() if self.climatology.is_labelled else None
         axis, index, groups = self._groups(samples)
         if self.climatology.is_labelled:
             if samples.dims is None:
@@ -59,7 +60,7 @@ class Anomaly(MappingStep):
                     f"the climatology has named axes, but those of {samples.describe} have no "
                     "names; give an array (groups, ..., features)"
                 )
-            values, space = self.climatology.laid_out(features, samples, self._group_dim())
+            values, space = self.climatology.laid_out(features, samples, group_dim)
         else:
             values, space = self._plain(features, samples, axis)
         if groups is None and index is not None:
@@ -132,14 +133,15 @@ class Anomaly(MappingStep):
         if self.by is None:
             values = values[None]
         others = tuple(one for one in range(len(samples.shape)) if one != axis)
-        space = others if values.ndim > 2 else ()
+        n_space = min(max(values.ndim - 2, 0), len(others))
+        space = others[len(others) - n_space :]
         expected = (*(samples.shape[one] for one in space), features.n)
         if values.shape[1:] != expected:
-            shape = tuple(samples.shape[one] for one in others)
+            shape = [str(samples.shape[one]) for one in others]
             raise SchemaError(
                 f"the climatology has shape {self.climatology.variables[0].values.shape}, but "
                 f"{samples.describe} needs (groups, {features.n}) or (groups, "
-                f"{', '.join(map(str, (*shape, features.n)))})"
+                f"{', '.join([*shape, str(features.n)])})"
                 + (", without groups for by=None" if self.by is None else "")
             )
         return values, space

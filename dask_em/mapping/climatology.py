@@ -67,12 +67,15 @@ class Climatology(Record):
             name = None if given.name is None else str(given.name)
             dims = tuple(map(str, given.dims))
             return cls((LabelledArray(name, dims, _numbers(given.values)),), _labels(given))
-        return cls((LabelledArray(None, (), _numbers(np.asarray(given))),))
+        plain = np.asarray(given)
+        if plain.ndim < 1:
+            raise InputError(f"the climatology is {given!r}; give an array (groups, ..., features)")
+        return cls((LabelledArray(None, (), _numbers(plain)),))
 
     @property
     def is_labelled(self) -> bool:
-        """Whether its axes have names."""
-        return any(one.dims for one in self.variables)
+        """Whether its axes, or variables, have names."""
+        return any(one.dims or one.name is not None for one in self.variables)
 
     def along(self, dim: str) -> Array | None:
         """The labels along a dimension."""
@@ -204,7 +207,7 @@ def _labels(given: Any) -> tuple[LabelledArray, ...]:
 
 def _numbers(values: Any) -> Array:
     values = np.asarray(values)
-    if values.dtype.kind not in "iuf" or values.ndim < 1:
+    if values.dtype.kind not in "iuf":
         raise InputError(
             f"the climatology has dtype {values.dtype} and shape {values.shape}; give numbers, as "
             'an array (groups, ..., features) or as ds.groupby("time.month").mean()'

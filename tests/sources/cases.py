@@ -11,8 +11,11 @@ import dask.array as da
 import numpy as np
 import zarr
 
+from dask_em import Anomaly, Centre, Groups, Log, RowMask, Scale, Select, Standardize
+from dask_em.mapping.chain import Chain
 from dask_em.sources.arrays import NumpySource
 from dask_em.sources.dask import DaskSource
+from dask_em.sources.mapped import MappedSource
 from dask_em.sources.zarr import ZarrSource
 from dask_em.testing.sources import SourceCase
 
@@ -250,4 +253,79 @@ ZARR = [
     group_case("weights", FLAT[:, :1], ["u"], GRID, CUBE_WEIGHTS.reshape(-1), weights="weight"),
     SourceCase("zarr-packed", packed, UNPACKED),
     SourceCase("zarr-memory", in_memory, ROWS),
+]
+
+
+def in_store(scratch: Path, data: Any, **options: Any) -> ZarrSource:
+    path = scratch / "array.zarr"
+    zarr.create_array(path, data=data, overwrite=True, **options)
+    return ZarrSource.open(path)
+
+
+def mapped_cases(name: str, steps: list[Any], expected: Callable[[Any], Any]) -> list[SourceCase]:
+    """Steps over each kind of source; `expected` is what they make of CUBE in float64."""
+
+    def case(kind: str, make: Callable[[Path], Any], dtype: str = "f8") -> SourceCase:
+        rows = expected(CUBE.astype(dtype).astype("f8")).astype(dtype)
+        return SourceCase(
+            f"mapped-{name}-{kind}",
+            lambda scratch: MappedSource(make(scratch), Chain.of(steps)),
+            rows.reshape(-1, rows.shape[-1]),
+        )
+
+    return [
+        case("numpy", lambda _: NumpySource(CUBE)),
+        case("numpy-float32", lambda _: NumpySource(CUBE.astype("f4")), "f4"),
+        case("dask", lambda _: DaskSource(da.from_array(CUBE, chunks=(4, 2, 5, 2)))),
+        case("zarr", lambda at: in_store(at, CUBE, chunks=(2, 3, 2, 2))),
+        case("zarr-float32", lambda at: in_store(at, CUBE.astype("f4"), chunks=(4, 3, 5, 3)), "f4"),
+    ]
+
+
+MEANS, SPREADS = np.array([0.5, -30.0, 1e5]), np.array([2.0, 0.1, 3.0])
+NORMALS = RNG.normal(size=(2, 7, 5, 3))
+HALVES = np.array([1, 0, 0, 1, 1, 0])
+KEPT = RNG.random((7, 5)) > 0.5
+
+
+def logarithms(cube: Any) -> Any:
+    one = np.where(cube[..., 1] > 0, cube[..., 1], np.nan)  # NaN has a sign, too
+    return np.stack([cube[..., 0], np.log(one), cube[..., 2]], axis=-1)
+
+
+MAPPED = [
+    *mapped_cases("nothing", [Select([0, 1, 2])], lambda cube: cube),
+    *mapped_cases(
+        "standardize",
+        [Standardize(means=MEANS, scales=SPREADS)],
+        lambda cube: (cube - MEANS) / SPREADS,
+    ),
+    *mapped_cases("scale", [Scale(SPREADS, MEANS)], lambda cube: cube * SPREADS + MEANS),
+    *mapped_cases("log", [Log([1])], logarithms),
+    *mapped_cases(
+        "select", [Select([2, 0]), Centre([1.0, 2.0])], lambda cube: cube[..., [2, 0]] - [1, 2]
+    ),
+    *mapped_cases(
+        "anomaly",
+        [Groups(HALVES), Anomaly(NORMALS, by="groups")],
+        lambda cube: cube - NORMALS[HALVES],
+    ),
+    *mapped_cases("mask", [RowMask(KEPT)], lambda cube: cube),
+    SourceCase(
+        "mapped-weights",
+        lambda _: MappedSource(NumpySource(ROWS, WEIGHTS), Chain.of(Scale(2.0))),
+        ROWS * 2,
+        WEIGHTS,
+    ),
+    SourceCase(
+        "mapped-unknown",
+        lambda _: MappedSource(DaskSource(unknown()), Chain.of(Scale(2.0))),
+        ROWS[ROWS[:, 0] > -0.5] * 2,
+    ),
+    SourceCase(
+        "mapped-lazy",
+        lambda _: MappedSource(DaskSource(lazy()), Chain.of(Scale(2.0))),
+        ROWS * 2,
+        probe=reads,
+    ),
 ]

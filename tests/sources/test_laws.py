@@ -12,14 +12,16 @@ from dask_em.core.block import Block
 from dask_em.engine.source import Chunk, Partition, Reader, Source
 from dask_em.sources.arrays import NumpySource
 from dask_em.testing.sources import SOURCE_LAWS, SourceCase
-from tests.sources.cases import DASK, NUMPY, ROWS, ZARR
+from tests.sources.cases import DASK, MAPPED, NUMPY, ROWS, ZARR
 from tests.sources.table_cases import FRAMES, PARQUET
 from tests.sources.xarray_cases import XARRAY
 
 
 @pytest.mark.filterwarnings("ignore:.*deprecated:DeprecationWarning:dask")  # of pandas, in dask
 @pytest.mark.parametrize("law", SOURCE_LAWS, ids=lambda law: law.__name__)
-@pytest.mark.parametrize("case", [*NUMPY, *DASK, *ZARR, *XARRAY, *PARQUET, *FRAMES], ids=str)
+@pytest.mark.parametrize(
+    "case", [*NUMPY, *DASK, *ZARR, *XARRAY, *PARQUET, *FRAMES, *MAPPED], ids=str
+)
 def test_laws(case: SourceCase, law: Callable[[SourceCase, Path], None], tmp_path: Path) -> None:
     law(case, tmp_path)
 
