@@ -63,10 +63,30 @@ class Description(ABC):
 
     @property
     def names(self) -> list[str]:
-        """Of the features; their numbers where they have none."""
-        fitted: Any = self.fitted
-        names = getattr(fitted, "feature_names_in_", range(fitted.n_features_in_))
-        return [str(name) for name in names]
+        """Of the features that the model sees; their numbers where they have none."""
+        from dask_em.estimators.mapping import fitted_features
+
+        found = fitted_features(self.fitted)
+        return list(found.names or map(str, range(found.n)))
+
+    @property
+    def labels(self) -> list[str]:
+        """The same with their units."""
+        from dask_em.estimators.mapping import fitted_features
+
+        return fitted_features(self.fitted).labels
+
+    @property
+    def labels_in(self) -> list[str]:
+        """Those of the data, before any mapping."""
+        from dask_em.estimators.names import features_in
+
+        return features_in(self.fitted).labels
+
+    @property
+    def mapping(self) -> list[str]:
+        """What is done to rows before the model sees them."""
+        return [step.words for step in getattr(self.fitted, "mapping_", None) or ()]
 
 
 def description_of(fitted: Any) -> Description:

@@ -52,7 +52,7 @@ class MixtureDescription(Description):
         from rich.table import Table
         from rich.text import Text
 
-        names = self.names
+        names = self.labels
         shown = names[:MOST_FEATURES]
         more = len(names) > len(shown)
         table = Table(

@@ -40,10 +40,11 @@ class PPCADescription(Description):
     def remarks(self) -> dict[str, str]:
         fitted = self.fitted
         shares = fitted.explained_variance_ratio_
-        left = fitted.n_features_in_ - len(shares)
+        n_features = len(fitted.mean_)
+        left = n_features - len(shares)
         each = " + ".join(f"{share:.1%}" for share in shares[:MOST_SHARES])
         explained = (
-            f"{shares.sum():.2%} of the variance of {plural(fitted.n_features_in_, 'feature')} by "
+            f"{shares.sum():.2%} of the variance of {plural(n_features, 'feature')} by "
             f"{plural(len(shares), 'axis', 'axes')}: {each}"
             + (" + ..." if len(shares) > MOST_SHARES else "")
         )

@@ -33,7 +33,8 @@ def show(
     described = description_of(fitted)
     for key, value in {
         "model": f"{summary.facts['estimator']}, {described.words}",
-        "features": f"{fitted.n_features_in_}: {_abridged(described.names)}",
+        "features": f"{fitted.n_features_in_}: {_abridged(described.labels_in)}",
+        "mapped": ", then ".join(described.mapping),
         "selected": _selection(summary),
         "fit": described.ending,
         "passes": _effort(fitted),
@@ -48,6 +49,13 @@ def show(
 def _abridged(names: list[str]) -> str:
     text = ", ".join(names[:MOST_FEATURES])
     return text if len(names) <= MOST_FEATURES else f"{text}, ... and {names[-1]}"
+
+
+def _names(fitted: Estimator) -> list[str]:
+    from dask_em.estimators.names import features_in
+
+    found = features_in(fitted)
+    return list(found.names or map(str, range(found.n)))
 
 
 def _selection(summary: Summary) -> str:
@@ -80,7 +88,11 @@ def _document(url: str, summary: Summary, fitted: Estimator) -> dict[str, Any]:
         "created": summary.created.isoformat(),
         "parameters": summary.facts["params"],
         "selection": summary.facts["selection"],
-        "features": described.names,
+        "features": _names(fitted),
+        "units": getattr(fitted, "feature_units_in_", None),
+        "mapping": described.mapping,
+        "mapped_features": described.names,
+        "mapped_units": fitted.feature_units_,
         "outcome": fitted.outcome_.name.lower(),
         "converged": fitted.converged_,
         "iterations": fitted.n_iter_,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from copy import copy
 from typing import Any
 
@@ -21,6 +22,13 @@ SHARED = (
 
 def to_sklearn(estimator: Any) -> GaussianMixture:
     """The same mixture as scikit-learn's class."""
+    if getattr(estimator, "mapping_", None):
+        warnings.warn(
+            "rows were mapped before this mixture saw them, and scikit-learn's class does not know "
+            "of it; give it rows that are mapped, or standardize them in a Pipeline",
+            UserWarning,
+            stacklevel=3,
+        )
     theirs = GaussianMixture().get_params()
     mine = estimator.get_params()
     twin = GaussianMixture(**{name: mine[name] for name in theirs})

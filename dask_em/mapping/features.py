@@ -57,6 +57,14 @@ class Features:
             )
         return self.names.index(wanted)
 
+    @property
+    def labels(self) -> list[str]:
+        """Names, or numbers where there are none, with units: ``temperature (degC)``."""
+        names = self.names or tuple(map(str, range(self.n)))
+        units = self.units or (None,) * self.n
+        pairs = zip(names, units, strict=True)
+        return [name if unit is None else f"{name} ({unit})" for name, unit in pairs]
+
     def take(self, columns: Sequence[int]) -> Features:
         """Some of them, in another order."""
         names = None if self.names is None else tuple(self.names[one] for one in columns)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias
 import numpy as np
 
 from dask_em.core.moments import FeatureMoments
+from dask_em.core.names import abridged
 from dask_em.core.records import Array, Record
 from dask_em.mapping.features import Features
 
@@ -101,6 +102,13 @@ class MappingStep(Record, Applied):
     of_data: ClassVar[bool] = False
     #: whether it has to know where rows lie
     of_places: ClassVar[bool] = False
+
+    @property
+    def words(self) -> str:
+        """What it is, e.g. ``"Log of chlorophyll"``."""
+        features = getattr(self, "features", None)
+        named = f" of {abridged(features)}" if features else ""
+        return f"{type(self).__name__}{named}"
 
     @property
     def needs_moments(self) -> bool:
