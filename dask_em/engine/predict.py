@@ -8,7 +8,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -30,7 +30,6 @@ from dask_em.engine.runner import choose_runner
 from dask_em.engine.source import Chunk, Partition, Region, Source
 from dask_em.engine.stream import Reading, Tally
 from dask_em.errors import SchemaError
-from dask_em.mapping.chain import LocatedChain
 
 if TYPE_CHECKING:
     import dask.array
@@ -93,18 +92,19 @@ class Prediction:
         if chunk.mapping is None:
             return answers
         pairs = zip(self.queries, answers, strict=True)
-        return tuple(_undone(query, one, chunk.mapping) for query, one in pairs)
+        return tuple(_undone(query, one, chunk) for query, one in pairs)
 
     def _rows(self, chunk: Chunk) -> tuple[Array, ...]:
         whole, missing = chunk.block, self.reading.missing or Missing()
         there = whole if chunk.kept is None else whole.take(chunk.kept)
         block = missing.apply(there, chunk.name, self.reading.schema.feature_names)
-        found = tuple(query.blank((len(block),)) for query in self.queries)
+        queries = [_asked(query, chunk) for query in self.queries]
+        found = tuple(query.blank((len(block),)) for query in queries)
         # part by part: a posterior takes k numbers a row, and all queries share it
         for start in range(0, len(block), ASKED_ROWS):
             rows = slice(start, start + ASKED_ROWS)
             posterior = self._posterior(block.take(rows))
-            for query, answers in zip(self.queries, found, strict=True):
+            for query, answers in zip(queries, found, strict=True):
                 answers[rows] = query.ask(posterior)
         if len(block) == len(whole):
             return found
@@ -116,7 +116,8 @@ class Prediction:
         asked = np.ones(len(block), dtype=bool) if chunk.kept is None else chunk.kept
         if dropped:
             asked = asked & block.observed()
-        spread = tuple(query.blank((len(block),)) for query in self.queries)
+        queries = (_asked(query, chunk) for query in self.queries)
+        spread = tuple(query.blank((len(block),)) for query in queries)
         for answers, some in zip(spread, found, strict=True):
             answers[asked] = some
         return spread
@@ -267,12 +268,34 @@ def _write_leaves(leaves: list[Partition], writing: _Writing, stopped: Callable[
     return total
 
 
-def _undone(query: Query, answers: Array, mapping: LocatedChain) -> Array:
-    """Answers in units of the data."""
-    if query.of_features is None:
+def _asked(query: Query, chunk: Chunk) -> Query:
+    """The query as the model answers it, which may see fewer features than there are."""
+    if query.of_features is None or chunk.mapping is None:
+        return query
+    return replace(query, size=chunk.mapping.n_features)
+
+
+def _undone(query: Query, answers: Array, chunk: Chunk) -> Array:
+    """Answers of one number for each feature of the data, in their units; others as they are.
+
+    Of features that the model does not see, it is said what is stored.
+    """
+    if query.of_features is None or chunk.mapping is None:
         return answers
-    undo = mapping.undo if query.of_features == "values" else mapping.undo_deviation
-    return undo(answers)
+    survivors = list(chunk.mapping.survivors)
+    if query.of_features == "deviations":
+        undone = chunk.mapping.undo_deviation(answers)
+    else:
+        undone = chunk.mapping.undo(answers)
+    if chunk.stored is None or query.of_features == "values":
+        return undone
+    given = np.isnan(chunk.block.values)
+    filled = np.isnan(chunk.stored)
+    filled[:, survivors] = given
+    rest = chunk.stored if query.of_features == "filled" else np.zeros((), undone.dtype)
+    whole = np.where(filled, undone, rest)
+    whole[np.isnan(answers).all(axis=1)] = np.nan  # rows that were left out
+    return whole
 
 
 def _shape(region: Region) -> tuple[int, ...]:

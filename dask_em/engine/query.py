@@ -37,7 +37,8 @@ class Query(ABC):
     #: the array of answers in a store, and its axes beside those of the samples
     name: ClassVar[str]
     axes: ClassVar[tuple[str, ...]] = ()
-    #: whether answers are values of features, which a mapping of them is undone for, or deviations
+    #: for answers of one number for each feature, which a mapping of these is undone for, whether
+    #: they are "values", "filled" values among those that are observed, or "deviations"
     of_features: ClassVar[str | None] = None
     #: what the array says of itself
     attributes: ClassVar[Mapping[str, Any]] = {}
@@ -155,7 +156,7 @@ class Filled(Query):
 
     name = "filled"
     axes = ("feature",)
-    of_features: ClassVar[str | None] = "values"
+    of_features: ClassVar[str | None] = "filled"
     attributes: ClassVar = {"long_name": "observed values, and posterior means in their gaps"}
 
     @classmethod

@@ -122,6 +122,7 @@ class Chunk:
     region: Region | None  # None where positions are not known before reading
     kept: Array | None = None  # (n,) bool: rows that are not masked; None for all
     mapping: LocatedChain | None = None  # what was done to the rows of the chunk
+    stored: Array | None = None  # (n, d) the rows before that, where they are wanted as well
 
     def positions(self, sample_shape: tuple[int, ...] | None) -> Array:
         """(n,) int64 position of each row: its flat index where the shape is known.

@@ -100,5 +100,7 @@ class Answering(ABC):
     def _opened(self, X: Any, sample_weight: Any, selection: dict[str, Any]) -> Source:
         check_is_fitted(self)
         remembered, given = getattr(self, "_selection", Selection()), Selection(**selection)
-        source = open_rows(self, X, sample_weight, given, reset=False, remembered=remembered)
+        names = getattr(self, "feature_names_in_", None)
+        chosen = given.or_else(remembered.meant_for(X, names))
+        source = open_rows(self, X, sample_weight, chosen, reset=False)
         return mapped_for(self, source, given.mapping)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from dask_em.engine.fit import Score, score
@@ -11,6 +12,7 @@ from dask_em.engine.predict import Prediction, lazily, now
 from dask_em.engine.query import Query
 from dask_em.engine.source import Source
 from dask_em.engine.stream import Reading
+from dask_em.estimators.mapping import recalled
 from dask_em.estimators.skipped import UNANSWERED, UNSCORED, warn_of_skipped
 from dask_em.models.criteria import Criteria
 
@@ -31,13 +33,18 @@ def prediction_of(
         Another policy on NaN than the estimator's.
     """
     model, parameters, schema = estimator._model, estimator._parameters, source.schema
-    queries = tuple(kind.of(parameters, schema.dtype) for kind in kinds)
+    made = (kind.of(parameters, schema.dtype) for kind in kinds)
+    n_features = int(estimator.n_features_in_)
+    queries = tuple(
+        one if one.of_features is None else replace(one, size=n_features) for one in made
+    )
     policy = missing_of(missing or estimator.missing, model)
     return Prediction(model, parameters, queries, Reading(schema, policy, estimator.on_bad_chunk))
 
 
 def answer(estimator: Any, source: Source, kind: type[Query], missing: str | None = None) -> Any:
     """One answer for each row, of rows in memory at once, otherwise lazily."""
+    source = recalled(source, (kind,))
     prediction = prediction_of(estimator, source, (kind,), missing)
     (query,) = prediction.queries
     contained = source.answered(prediction)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -11,6 +12,7 @@ from dask_em.core.records import Array
 from dask_em.engine.fit import Fitted
 from dask_em.engine.moments import moments
 from dask_em.engine.monitor import Monitor, PassRecord
+from dask_em.engine.query import Query
 from dask_em.engine.source import Source
 from dask_em.estimators.names import features_in
 from dask_em.mapping.chain import Chain
@@ -28,6 +30,7 @@ __all__ = [
     "mapped_for",
     "planned",
     "prepare",
+    "recalled",
     "unmapped",
 ]
 
@@ -117,6 +120,12 @@ def mapped_for(estimator: Any, source: Source, given: Any) -> Source:
     return MappedSource(source, chain, features_in(estimator)) if chain else source
 
 
+def recalled(source: Source, kinds: Iterable[type[Query]]) -> Source:
+    """The source, with what is stored beside mapped rows where answers to a query need it."""
+    wanted = any(kind.of_features is not None for kind in kinds)
+    return source.recalling() if wanted and isinstance(source, MappedSource) else source
+
+
 def data_steps(given: Any) -> Chain | None:
     """The steps of a fit that belong to the rows, to be given with them again."""
     return Chain.of(given).of_data or None
@@ -129,7 +138,7 @@ def fitted_features(estimator: Any) -> Features:
 
 
 def unmapped(estimator: Any, rows: Any) -> Any:
-    """Mapped rows (..., d), of no known place, in units of the data."""
+    """Mapped rows (..., d), of no known place, in units of the data; NaN for lost features."""
     kept: Chain = getattr(estimator, "mapping_", None) or Chain()
     if not kept:
         return rows
@@ -137,9 +146,10 @@ def unmapped(estimator: Any, rows: Any) -> Any:
 
     def undone(part: Array) -> Array:
         flat = np.asarray(part).reshape(-1, part.shape[-1])
-        return kept.undo(flat, n).reshape(part.shape)
+        return kept.undo(flat, n).reshape(*part.shape[:-1], n)
 
     if hasattr(rows, "dask"):
         kept.undo(np.zeros((1, rows.shape[-1])), n)  # refused now, not when it is computed
-        return rows.rechunk({-1: -1}).map_blocks(undone, dtype=rows.dtype)
+        rows = rows.rechunk({-1: -1})
+        return rows.map_blocks(undone, dtype=rows.dtype, chunks=(*rows.chunks[:-1], (n,)))
     return undone(rows)

@@ -311,7 +311,8 @@ class PPCA(  # the mixins come without types
     def fill(self, X: Any, *, return_std: bool = False, **selection: Any) -> Any:
         """The rows with their gaps replaced by the posterior mean, whatever `missing` says.
 
-        They are in units of the data, `mapping_` undone; so are deviations.
+        They are in units of the data, `mapping_` undone, and so are deviations; what is observed
+        stays as it is to the bit. Gaps in features that are not selected stay gaps.
 
         Parameters
         ----------

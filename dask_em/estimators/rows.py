@@ -24,7 +24,7 @@ from dask_em.sources.registry import (
     refuse_selection,
     selectable,
 )
-from dask_em.sources.tables import columns_of_frame, is_frame
+from dask_em.sources.tabular import has_named_columns, take_columns
 
 __all__ = ["Selection", "check_enough_rows", "features_kept_on_failure", "open_rows"]
 
@@ -50,6 +50,31 @@ class Selection:
             self.mapping,
         )
 
+    def meant_for(self, data: Any, names: Sequence[Any] | None) -> Selection:
+        """What of this selection of a fit has a meaning for other data.
+
+        Parameters
+        ----------
+        names : sequence of str, or None
+            The features of the fit.
+        """
+        known = None if names is None else [str(name) for name in names]
+        if has_named_columns(data):
+            # a fit to all columns of a frame is as strict as scikit-learn about those of another
+            return Selection(None if self.features is None else known)
+        if in_memory(data) or not selectable(data):
+            return Selection()
+        options = self.storage_options if is_stored(data) else None
+        if is_table(data, options):
+            # whatever else a pattern of the fit would find
+            return Selection(known or self.features, None, options)
+        if is_one_array(data, options):
+            return Selection(None, self.sample_dims, options)
+        # a name such as "u[level=500]" is not that of something stored
+        plain = known is not None and not any("[" in name for name in known)
+        features = self.features or (known if plain else None)
+        return Selection(features, self.sample_dims, options)
+
 
 def open_rows(
     estimator: Any,
@@ -58,7 +83,6 @@ def open_rows(
     selection: Selection,
     *,
     reset: bool,
-    remembered: Selection | None = None,
 ) -> Source:
     """The source of an estimator's rows, checked against the features of its fit.
 
@@ -67,18 +91,14 @@ def open_rows(
     estimator : BaseEstimator
         Its ``n_features_in_`` and ``feature_names_in_`` are set with `reset`, checked without.
     selection : Selection
-        As it was given with the data; an error where these have no parts to select.
-    remembered : Selection, optional
-        Of the fit; where the data have no parts, it says nothing.
+        An error where the data have no parts to select.
     """
-    if remembered is not None:
-        selection = selection.or_else(_that_applies(estimator, data, remembered))
     if not in_memory(data):
         source = _opened(data, sample_weight, selection)
         note_features(estimator, source.schema, reset)
         return source
-    if is_frame(data) and selection.features is not None:
-        data = columns_of_frame(data, selection.features)
+    if has_named_columns(data) and selection.features is not None:
+        data = take_columns(data, selection.features)
         selection = replace(selection, features=None)
     refuse_selection(
         data,
@@ -91,26 +111,6 @@ def open_rows(
     if sample_weight is not None:
         sample_weight = np.asarray(sample_weight)
     return NumpySource(values, sample_weight, getattr(estimator, "feature_names_in_", None))
-
-
-def _that_applies(estimator: Any, data: Any, remembered: Selection) -> Selection:
-    """The part of a fit's selection that other data have a use for."""
-    names = getattr(estimator, "feature_names_in_", None)
-    known = None if names is None else [str(name) for name in names]
-    if is_frame(data):
-        # a fit to all columns of a frame is as strict as scikit-learn about those of another
-        return Selection(None if remembered.features is None else known)
-    if in_memory(data) or not selectable(data):
-        return Selection()
-    options = remembered.storage_options if is_stored(data) else None
-    if is_table(data, options):
-        # whatever else a pattern of the fit would find
-        return Selection(known or remembered.features, None, options)
-    chosen = replace(remembered, storage_options=options)
-    if is_one_array(data, options):
-        return replace(chosen, features=None)
-    plain = known is not None and not any("[" in name for name in known)
-    return replace(chosen, features=chosen.features or (known if plain else None))
 
 
 def _opened(data: Any, sample_weight: Any, chosen: Selection) -> Source:

@@ -11,6 +11,7 @@ from dask_em.engine.query import Query
 from dask_em.engine.stream import Tally
 from dask_em.errors import InputError
 from dask_em.estimators.asking import prediction_of
+from dask_em.estimators.mapping import recalled
 from dask_em.estimators.skipped import UNANSWERED, warn_of_skipped
 from dask_em.sources.outputs import create_outputs
 from dask_em.sources.zarr_output import Planned
@@ -53,6 +54,7 @@ def write_answers(
     """
     source = estimator._opened(X, None, selection)
     wanted = _wanted(places)
+    source = recalled(source, wanted)
     prediction = prediction_of(estimator, source, tuple(wanted), missing)
     planned = [
         Planned(url, query.name, query.dtype, query.trailing, query.axes, query.attributes)

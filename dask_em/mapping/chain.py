@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any, final
 
 import numpy as np
@@ -108,7 +107,7 @@ class Chain(Record):
             If that depends on the place.
         """
         left = self.survivors(n_features)
-        return LocatedChain(self.steps, len(left), left).undo(values)
+        return LocatedChain(self.steps, n_features, len(left), left).undo(values)
 
     def for_rows(self, given: Chain) -> Chain:
         """The steps of a model, with those that belong to other rows."""
@@ -134,7 +133,7 @@ class Chain(Record):
         if samples is not None:
             samples = replace(samples, groups=groups)
         parts: list[Applied] = []
-        survivors = self.survivors(features.n)
+        n_before, survivors = features.n, self.survivors(features.n)
         for step in self.steps:
             if samples is None:
                 if step.of_places:
@@ -147,7 +146,7 @@ class Chain(Record):
             else:
                 parts.append(step.located(features, samples))
             features = step.after(features)
-        return LocatedChain(tuple(parts), features.n, survivors)
+        return LocatedChain(tuple(parts), n_before, features.n, survivors)
 
 
 @final
@@ -156,6 +155,7 @@ class LocatedChain:
     """What is done to rows of a source, and undone in answers for them; small and picklable."""
 
     parts: tuple[Applied, ...]
+    n_before: int  # features of the source
     n_features: int  # after it
     survivors: tuple[int, ...]  # which features of the source these are
 
@@ -190,14 +190,14 @@ class LocatedChain:
         return mapped, [part.lost(lost) for part, lost in pairs if lost.any()]
 
     def undo(self, values: Array) -> Array:
-        """Mapped rows (n, d) of a chunk as they were; features that were left out stay so."""
+        """Mapped rows (n, d) of a chunk as they were; features that were left out are NaN."""
 
         def back(part: Array, rows: slice) -> Array:
             for step in reversed(self.parts):
                 part = step.undo(part, rows)
-            return part[:, self._survivors]
+            return part
 
-        return _by_parts(values, back, self.n_features)
+        return _by_parts(values, back, self.n_before)
 
     def undo_deviation(self, values: Array) -> Array:
         """Standard deviations of mapped rows in units of the data."""
@@ -205,13 +205,9 @@ class LocatedChain:
         def back(part: Array, _: slice) -> Array:
             for step in reversed(self.parts):
                 part = step.undo_deviation(part)
-            return part[:, self._survivors]
+            return part
 
-        return _by_parts(values, back, self.n_features)
-
-    @cached_property
-    def _survivors(self) -> list[int]:
-        return list(self.survivors)
+        return _by_parts(values, back, self.n_before)
 
 
 def _by_parts(values: Array, change: Callable[[Array, slice], Array], d: int) -> Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from copy import copy
 from dataclasses import dataclass, fields, replace
 from math import prod
 from typing import Any, final
@@ -69,13 +70,19 @@ class MappedSource(Source):
         placed = any(step.of_places for step in self.mapping)
         self._grid = _grid(schema) if placed else None
         self.schema = _schema(schema, self.mapping.after(known))
-        self.local = source.local
+        self.local, self._recalls = source.local, False
+
+    def recalling(self) -> MappedSource:
+        """The same, whose chunks also hold what is stored."""
+        other = copy(self)
+        other._recalls = True
+        return other
 
     def partition(self, chunks: range) -> Partition:
         part, located = self.source.partition(chunks), self._located
         if self._grid is not None and chunks:
             located = located.cut(_around([self._grid.region(index) for index in chunks]))
-        return MappedPartition(chunks, part, located, part.resident)
+        return MappedPartition(chunks, part, located, part.resident, self._recalls)
 
     def fingerprint(self) -> Fingerprint:
         found = self.source.fingerprint()
@@ -96,7 +103,7 @@ class MappedSource(Source):
         return self.source.labelled(answers, query)
 
     def answered(self, prediction: Prediction, change: Change | None = None) -> Any:
-        return self.source.answered(prediction, _Mapper(self._located, change))
+        return self.source.answered(prediction, _Mapper(self._located, self._recalls, change))
 
 
 @final
@@ -107,14 +114,15 @@ class MappedPartition(Partition):
     part: Partition  # of the source
     mapping: LocatedChain  # with what these chunks need of it
     resident: bool = False
+    recalls: bool = False  # whether chunks also hold what is stored
 
     def open(self) -> Reader:
-        read, mapped = self.part.open(), _Mapper(self.mapping)
+        read, mapped = self.part.open(), _Mapper(self.mapping, self.recalls)
         return lambda index: mapped(read(index))
 
     def salvage(self, index: int) -> tuple[list[Chunk], int]:
         chunks, bad = self.part.salvage(index)
-        return list(map(_Mapper(self.mapping), chunks)), bad
+        return list(map(_Mapper(self.mapping, self.recalls), chunks)), bad
 
     def futures(self) -> Iterable[Any]:
         """Of blocks that the cluster holds."""
@@ -127,6 +135,7 @@ class _Mapper:
     """Maps chunks as they were read."""
 
     mapping: LocatedChain
+    recalls: bool = False  # whether chunks also hold what is stored
     change: Change | None = None  # what is done to them afterwards
 
     def __call__(self, chunk: Chunk) -> Chunk:
@@ -135,7 +144,8 @@ class _Mapper:
         block = Block(values, chunk.block.weights)
         name = f"{chunk.name} ({'; '.join(losses)})" if losses else chunk.name
         kept = _both(chunk.kept, here.kept())
-        mapped = replace(chunk, name=name, block=block, kept=kept, mapping=here)
+        stored = chunk.block.values if self.recalls else None
+        mapped = replace(chunk, name=name, block=block, kept=kept, mapping=here, stored=stored)
         return self.change(mapped) if self.change else mapped
 
 

@@ -16,7 +16,7 @@ from dask_em.remote.secrets import without_secrets
 from dask_em.sources.arrays import NumpySource
 from dask_em.sources.kinds import stored_kind
 from dask_em.sources.mapped import MappedSource
-from dask_em.sources.tables import columns_of_frame, is_frame
+from dask_em.sources.tabular import has_named_columns, take_columns
 
 __all__ = [
     "in_memory",
@@ -128,8 +128,8 @@ def _opened(
         from dask_em.sources.frames import FrameSource
 
         return FrameSource(data, features, weights)
-    if is_frame(data) and features is not None:
-        data, features = columns_of_frame(data, features), None
+    if has_named_columns(data) and features is not None:
+        data, features = take_columns(data, features), None
     refuse_selection(data, features=features)
     if isinstance(data, Source):
         refuse_selection(data, sample_weight=weights)

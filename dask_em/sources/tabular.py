@@ -7,17 +7,17 @@ from typing import Any
 
 from dask_em.sources.names import chosen
 
-__all__ = ["columns_of_frame", "is_frame"]
+__all__ = ["has_named_columns", "take_columns"]
 
 
-def is_frame(data: Any) -> bool:
+def has_named_columns(data: Any) -> bool:
     """Whether data are a frame in memory, pandas' or another's, whose columns have names."""
     columns = getattr(data, "columns", None)
     lazy = hasattr(data, "dask") or not hasattr(data, "__array__")
     return columns is not None and not lazy and all(isinstance(name, str) for name in columns)
 
 
-def columns_of_frame(frame: Any, features: Sequence[str]) -> Any:
+def take_columns(frame: Any, features: Sequence[str]) -> Any:
     """Some columns of a frame, in the order in which they are named, or patterns fit them.
 
     Raises
