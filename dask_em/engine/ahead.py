@@ -8,9 +8,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from typing import TypeVar
 
-__all__ = ["ahead", "at_once"]
+__all__ = ["MOST_READS", "ahead", "at_once", "remote_reads"]
 
 Item = TypeVar("Item")
+
+#: where each request waits for an answer, chunks of so many bytes in all are asked for at a time
+REMOTE_BYTES = 64 << 20
+#: and at most so many chunks
+MOST_READS = 8
 
 
 def ahead(items: Generator[Item, None, None]) -> Generator[Item, None, None]:
@@ -53,3 +58,14 @@ def at_once(calls: Iterable[Callable[[], Item]], n: int) -> Generator[Item, None
             del item
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def remote_reads(chunk_bytes: int) -> int:
+    """How many chunks a task asks an object store for at a time, so that it seldom waits.
+
+    Parameters
+    ----------
+    chunk_bytes : int
+        Decoded bytes of the largest.
+    """
+    return max(1, min(MOST_READS, REMOTE_BYTES // max(1, chunk_bytes)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 from dask_em.engine.reduce import leaves
@@ -26,8 +26,12 @@ USABLE = 0.6
 PAUSED = 0.8
 #: what allocators keep of freed blocks for the threads that read and decode (measured 60 to 90 MB)
 KEPT_BYTES = 64 << 20
-#: a block that is computed, one that was read ahead, and the decoding of a third
-BLOCKS_IN_FLIGHT = 4
+#: a block that is computed, and one that is gathered from what was read
+BLOCKS_HELD = 2
+#: a block that is read, as it is stored and as it is decoded
+BLOCKS_OF_A_READ = 2
+#: of a task that reads one block ahead
+BLOCKS_IN_FLIGHT = BLOCKS_HELD + BLOCKS_OF_A_READ
 #: what a row takes beside its values: its position and hash in the first pass
 ROW_BYTES = 32
 #: what a worker takes when it has loaded the libraries of its first task (measured 231 MB)
@@ -69,6 +73,8 @@ class Plan:
         Peak memory of the tasks of one worker, and what allocators keep of it, bytes.
     nbytes : int, or None
         Decoded bytes of a pass, weights included; None where the number of rows is not known.
+    reads_at_once : int
+        How many chunks a task reads at a time; follows the memory and changes no bit.
     """
 
     n_leaves: int
@@ -76,6 +82,7 @@ class Plan:
     task_bytes: int
     worker_bytes: int
     nbytes: int | None
+    reads_at_once: int = 1
 
     @classmethod
     def make(cls, source: Source, resources: Resources) -> Plan:
@@ -91,18 +98,14 @@ class Plan:
         schema = source.schema
         if not schema.n_chunks:
             raise DataError(f"{schema.describe} holds no rows; nothing can be fitted to it")
-        block = max(schema.chunk_bytes, min(BLOCK_BYTES, schema.nbytes or BLOCK_BYTES))
-        in_flight = 1 if source.local else BLOCKS_IN_FLIGHT
-        n_leaves = len(leaves(schema.n_chunks))
-        rows = schema.chunk_bytes // (schema.n_features * schema.dtype.itemsize)
-        block += ROW_BYTES * rows
-        task_bytes = in_flight * block + schema.decoding_bytes
+        n_leaves, reads = len(leaves(schema.n_chunks)), _reads_at_once(source, resources)
         plan = cls(
             n_leaves,
             _n_tasks(n_leaves, schema.nbytes, resources),
-            task_bytes,
-            task_bytes * resources.threads_per_worker + (0 if source.local else KEPT_BYTES),
+            _task_bytes(source, reads),
+            _worker_bytes(source, reads, resources),
             None if schema.n_rows is None else schema.n_rows * _row_bytes(schema),
+            reads,
         )
         plan._check(resources, schema)
         return plan
@@ -147,8 +150,33 @@ class Plan:
     def partitions(self, source: Source) -> list[list[Partition]]:
         """For each task its leaves, in order."""
         runs = [source.partition(run) for run in leaves(source.schema.n_chunks)]
+        if self.reads_at_once < source.reads_at_once:
+            runs = [replace(run, reads_at_once=self.reads_at_once) for run in runs]
         width = self.n_leaves // self.n_tasks
         return [runs[start : start + width] for start in range(0, self.n_leaves, width)]
+
+
+def _reads_at_once(source: Source, resources: Resources) -> int:
+    """As many as the source wants, while half of a worker's room is left for the rest."""
+    reads, memory = source.reads_at_once, resources.worker_memory
+    if memory is not None:
+        while reads > 1 and 2 * _worker_bytes(source, reads, resources) > usable_bytes(memory):
+            reads -= 1
+    return reads
+
+
+def _worker_bytes(source: Source, reads: int, resources: Resources) -> int:
+    kept = 0 if source.local else KEPT_BYTES
+    return _task_bytes(source, reads) * resources.threads_per_worker + kept
+
+
+def _task_bytes(source: Source, reads: int) -> int:
+    """Peak memory of a task that reads so many chunks at a time, bytes."""
+    schema = source.schema
+    block = max(schema.chunk_bytes, min(BLOCK_BYTES, schema.nbytes or BLOCK_BYTES))
+    rows = schema.chunk_bytes // (schema.n_features * schema.dtype.itemsize)
+    in_flight = 1 if source.local else BLOCKS_HELD + BLOCKS_OF_A_READ * reads
+    return in_flight * (block + ROW_BYTES * rows) + reads * schema.decoding_bytes
 
 
 def sums_bytes(values: int, threads: int) -> int:

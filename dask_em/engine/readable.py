@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
+from dask_em.engine.ahead import ahead, at_once
 from dask_em.engine.source import Chunk, Partition, Reader, Region
-from dask_em.engine.stream import Reading, Tally, ahead, resident
+from dask_em.engine.stream import Reading, Tally, reads_at_once, resident
 from dask_em.errors import ChunkError
 
 __all__ = ["Readable", "readable", "readable_ahead"]
@@ -51,11 +53,12 @@ def readable(leaf: Partition, reader: Reader, index: int, reading: Reading) -> R
 def readable_ahead(leaves: Sequence[Partition], reading: Reading) -> Iterator[Readable]:
     """The chunks of leaves in order, the next being read while the caller works on one."""
 
-    def each() -> Iterator[Readable]:
+    def calls() -> Iterator[Callable[[], Readable]]:
         for leaf in leaves:
             if leaf.chunks:
                 reader = leaf.open()
                 for index in leaf.chunks:
-                    yield readable(leaf, reader, index, reading)
+                    yield partial(readable, leaf, reader, index, reading)
 
-    return each() if resident(leaves) else ahead(each())
+    found = at_once(calls(), reads_at_once(leaves))
+    return found if resident(leaves) else ahead(found)

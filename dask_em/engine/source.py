@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -148,6 +148,8 @@ class Partition(ABC):
     """A run of chunks, small and picklable; it opens its store where it is used."""
 
     chunks: range
+    #: how many chunks are read at a time, in threads: several where each waits for an answer
+    reads_at_once: int = field(default=1, kw_only=True)
 
     #: whether reading is free because the rows lie in this process's memory
     resident = False
@@ -172,6 +174,9 @@ class Source(ABC):
 
     #: whether the rows lie in this process's memory, so that the work is done here as well
     local: bool = False
+
+    #: that of its partitions; a plan lowers it where memory is short
+    reads_at_once: int = 1
 
     @abstractmethod
     def partition(self, chunks: range) -> Partition:

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
 
 from dask_em.core.block import Block, Missing
 from dask_em.core.records import Additive, Array
+from dask_em.engine.ahead import ahead, at_once
 from dask_em.engine.cache import Cache
 from dask_em.engine.reduce import Addable, fold
 from dask_em.engine.source import Chunk, Partition, Reader, Schema
 from dask_em.errors import ChunkError, InputError
 
-__all__ = ["Piece", "Reading", "Tally", "ahead", "fold_leaves", "resident", "stream"]
+__all__ = ["Piece", "Reading", "Tally", "fold_leaves", "reads_at_once", "resident", "stream"]
 
-Item = TypeVar("Item")
 T = TypeVar("T", bound=Addable)
 
 #: small chunks are gathered until a block has this many bytes
@@ -130,14 +130,9 @@ def stream(
     leaves: Sequence[Partition], reading: Reading
 ) -> Generator[tuple[int, Piece], None, None]:
     """The rows of leaves in order, each piece with the number of its leaf."""
-
-    def pieces() -> Generator[tuple[int, Piece], None, None]:
-        # nothing but pieces may come here: one item is read ahead, whatever it is
-        for number, leaf in enumerate(leaves):
-            for piece in _gather(_chunks(leaf, reading)):
-                yield number, piece
-
-    return pieces() if resident(leaves) else ahead(pieces())
+    # nothing but pieces may come here: one item is read ahead, whatever it is
+    pieces = _gather(_chunks(leaves, reading))
+    return pieces if resident(leaves) else ahead(pieces)
 
 
 def resident(leaves: Sequence[Partition]) -> bool:
@@ -145,14 +140,55 @@ def resident(leaves: Sequence[Partition]) -> bool:
     return all(leaf.resident for leaf in leaves)
 
 
-def _chunks(leaf: Partition, reading: Reading) -> Iterator[Piece]:
-    if leaf.chunks:
-        reader = leaf.open()
-        for index in leaf.chunks:
-            yield from _read(leaf, reader, index, reading)
+def reads_at_once(leaves: Sequence[Partition]) -> int:
+    """How many chunks of a task's leaves are read at a time."""
+    return max((leaf.reads_at_once for leaf in leaves), default=1)
 
 
-def _read(leaf: Partition, reader: Reader, index: int, reading: Reading) -> Iterator[Piece]:
+def _chunks(
+    leaves: Sequence[Partition], reading: Reading
+) -> Generator[tuple[int, Piece], None, None]:
+    """The pieces of each chunk, with the number of its leaf; several chunks are read at a time."""
+
+    def calls() -> Iterator[Callable[[], _Read]]:
+        for number, leaf in enumerate(leaves):
+            if leaf.chunks:
+                reader = leaf.open()
+                for index in leaf.chunks:
+                    yield partial(_read, number, leaf, reader, index, reading)
+
+    until = 0.0
+    with closing(at_once(calls(), reads_at_once(leaves))) as reads:
+        for read in reads:
+            # of reads side by side each counts what it takes longer than those before
+            share = min(1.0, max(0.0, read.end - until) / max(read.end - read.begin, 1e-9))
+            until = max(until, read.end)
+            for piece in read.pieces:
+                yield read.leaf, piece if share == 1 else _shared(piece, share)
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What reading one chunk gave, and when."""
+
+    leaf: int
+    pieces: list[Piece]
+    begin: float
+    end: float
+
+
+def _shared(piece: Piece, share: float) -> Piece:
+    seconds = share * piece.tally.read_seconds
+    return replace(piece, tally=replace(piece.tally, read_seconds=seconds))
+
+
+def _read(leaf_number: int, leaf: Partition, reader: Reader, index: int, reading: Reading) -> _Read:
+    begin = time.perf_counter()
+    pieces = list(_read_pieces(leaf, reader, index, reading))
+    return _Read(leaf_number, pieces, begin, time.perf_counter())
+
+
+def _read_pieces(leaf: Partition, reader: Reader, index: int, reading: Reading) -> Iterator[Piece]:
     begin = time.perf_counter()
     cache = None if leaf.resident else reading.cache
     kept = None if cache is None else cache.find(index)
@@ -213,21 +249,24 @@ def _present(chunk: Chunk) -> Array | None:
     return weighed if chunk.kept is None else weighed & chunk.kept
 
 
-def _gather(pieces: Iterable[Piece]) -> Iterator[Piece]:
-    """Join neighbours until they make a block of some size: each block costs some fixed time."""
+def _gather(
+    pieces: Generator[tuple[int, Piece], None, None],
+) -> Generator[tuple[int, Piece], None, None]:
+    """Join neighbours in a leaf until they are a block of some size: each costs a fixed time."""
     held: list[Piece] = []
-    size = 0
-    for piece in pieces:
-        if held and size + piece.tally.block_bytes > BLOCK_BYTES:
-            yield _joined(held)
-            held, size = [], 0
-        held.append(piece)
-        size += piece.tally.block_bytes
-        if size >= BLOCK_BYTES:
-            yield _joined(held)
-            held, size = [], 0
-    if held:
-        yield _joined(held)
+    leaf = size = 0
+    with closing(pieces):
+        for number, piece in pieces:
+            if held and (number != leaf or size + piece.tally.block_bytes > BLOCK_BYTES):
+                yield leaf, _joined(held)
+                held, size = [], 0
+            held.append(piece)
+            leaf, size = number, size + piece.tally.block_bytes
+            if size >= BLOCK_BYTES:
+                yield leaf, _joined(held)
+                held, size = [], 0
+        if held:
+            yield leaf, _joined(held)
 
 
 def _joined(pieces: list[Piece]) -> Piece:
@@ -244,16 +283,3 @@ def _joined(pieces: list[Piece]) -> Piece:
         np.concatenate(positions) if positions else None,
         tally,
     )
-
-
-def ahead(items: Iterator[Item]) -> Generator[Item, None, None]:
-    """Make each item in a second thread while the caller works on the one before."""
-    end = object()
-    # Dask tells a task's thread by a context variable which worker it belongs to
-    run: Callable[..., object] = copy_context().run
-    with ThreadPoolExecutor(1, thread_name_prefix="em-read") as reader:
-        coming = reader.submit(run, next, items, end)
-        while (item := coming.result()) is not end:
-            coming = reader.submit(run, next, items, end)
-            yield item  # type: ignore[misc]
-            del item

@@ -18,7 +18,7 @@ PASSING_ERRNO = frozenset(
     if hasattr(errno, name)  # not every system has them all
 )
 PASSING_CODES = frozenset({"SlowDown", "RequestTimeout", "InternalError", "ServiceUnavailable"})
-#: of Python, botocore, aiohttp, urllib3, fsspec and Azure's client; those derived from them count
+#: of Python, botocore, aiohttp, urllib3, fsspec and Azure's client, and those derived from them
 PASSING_NAMES = frozenset(
     {
         "ClientConnectionError",

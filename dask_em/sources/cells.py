@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice, product
 from math import prod
 from typing import Any, final
@@ -12,6 +13,7 @@ import numpy as np
 
 from dask_em.core.block import Block
 from dask_em.core.records import Array
+from dask_em.engine.ahead import MOST_READS, at_once
 from dask_em.engine.source import Chunk, Partition, Reader, Region
 from dask_em.errors import ChunkError, SourceError
 from dask_em.sources.columns import Column
@@ -66,9 +68,12 @@ class StoredPartition(Partition):
         n = prod(part.stop - part.start for part in region)
         rows = np.empty((n, sum(column.axes.n_features for column in self.columns)), self.dtype)
         start = 0
-        for column in self.columns:
+        # where each request waits for an answer, all columns are asked for at once
+        several = 1 if self.reads_at_once == 1 else min(len(self.columns), MOST_READS)
+        parts = at_once((partial(_read, column, region) for column in self.columns), several)
+        for column, part in zip(self.columns, parts, strict=True):
             stop = start + column.axes.n_features
-            rows[:, start:stop] = _read(column, region)
+            rows[:, start:stop] = part
             start = stop
         return rows
 

@@ -12,10 +12,11 @@ from typing import Any, final
 import numpy as np
 import zarr
 from zarr.abc.store import Store
-from zarr.storage import FsspecStore, MemoryStore, WrapperStore, ZipStore
+from zarr.storage import FsspecStore, MemoryStore, ObjectStore, WrapperStore, ZipStore
 
 from dask_em.core.block import check_weights
 from dask_em.core.records import Array
+from dask_em.engine.ahead import remote_reads
 from dask_em.engine.fingerprint import Fingerprint, digest, probe
 from dask_em.engine.source import Coordinate, Partition, Schema, Source
 from dask_em.errors import SchemaError, SourceError
@@ -62,6 +63,8 @@ class ZarrSource(Source):
         self._columns, self._weights = tuple(columns), weights
         self._grid, self._stored = grid, stored
         self.local = any(_is_local(column.array.store) for column in columns)
+        if any(_is_remote(column.array.store) for column in columns):
+            self.reads_at_once = remote_reads(schema.chunk_bytes)
 
     @classmethod
     def open(
@@ -134,7 +137,13 @@ class ZarrSource(Source):
             # pickled, a view takes only its own rows along
             weights = tuple(weights[self._grid.region(index)] for index in chunks)
         return StoredPartition(
-            chunks, self._columns, self._grid, self._stored, weights, self.schema.dtype
+            chunks,
+            self._columns,
+            self._grid,
+            self._stored,
+            weights,
+            self.schema.dtype,
+            reads_at_once=self.reads_at_once,
         )
 
     def addresses(self) -> set[tuple[str, ...]]:
@@ -277,8 +286,24 @@ def _weights(
 
 
 def _is_local(store: Store) -> bool:
+    store = _innermost(store)
+    return isinstance(store, MemoryStore) or "memory" in _protocols(store)
+
+
+def _is_remote(store: Store) -> bool:
+    """Whether each request waits for the answer of another machine."""
+    store = _innermost(store)
+    here = {"file", "local", "memory"}
+    return isinstance(store, FsspecStore | ObjectStore) and not here & _protocols(store)
+
+
+def _innermost(store: Store) -> Store:
     while isinstance(store, WrapperStore):
         store = store._store
-    if isinstance(store, FsspecStore):
-        return "memory" in np.atleast_1d(getattr(store.fs, "protocol", ""))
-    return isinstance(store, MemoryStore)
+    return store
+
+
+def _protocols(store: Store) -> set[str]:
+    if not isinstance(store, FsspecStore):
+        return set()
+    return set(np.atleast_1d(getattr(store.fs, "protocol", "")).tolist())
