@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.s3 import bucket, s3_proxy  # noqa: F401
+
 if TYPE_CHECKING:
     from distributed import Client, LocalCluster
 
