@@ -78,6 +78,8 @@ class Proxy:
     requests: list[str] = field(default_factory=list)  # "GET /bucket/key", in order
     in_flight: int = 0
     most_in_flight: int = 0
+    writes: int = 0  # PUTs in flight
+    most_writes: int = 0
     port: int = 0
 
     @property
@@ -92,7 +94,7 @@ class Proxy:
     def count(self) -> None:
         """Count anew from here."""
         self.requests.clear()
-        self.most_in_flight = 0
+        self.most_in_flight = self.most_writes = 0
 
     def fault(self, kind: str, pattern: str = "", times: float = float("inf"), after: int = 0):
         made = Fault(kind, pattern, times, after)
@@ -135,11 +137,14 @@ class Proxy:
         body = await reader.readexactly(int(headers.get("content-length", 0)))
         self.requests.append(line)
         self.in_flight += 1
+        self.writes += method == "PUT"
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        self.most_writes = max(self.most_writes, self.writes)
         try:
             return await self._answer(line, head, body, writer)
         finally:
             self.in_flight -= 1
+            self.writes -= method == "PUT"
 
     async def _answer(self, line: str, head: bytes, body: bytes, writer: Any) -> bool:
         fault = next((fault for fault in self.faults if fault.meets(line)), None)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from contextvars import copy_context
 from typing import TypeVar
 
-__all__ = ["MOST_READS", "ahead", "at_once", "remote_reads"]
+__all__ = ["MOST_READS", "ahead", "at_once", "behind", "remote_reads"]
 
 Item = TypeVar("Item")
 
@@ -16,6 +17,8 @@ Item = TypeVar("Item")
 REMOTE_BYTES = 64 << 20
 #: and at most so many chunks
 MOST_READS = 8
+#: and what is written waits in at most so many calls, unless one alone is larger
+MOST_WRITES, WRITTEN_BYTES = 4, 16 << 20
 
 
 def ahead(items: Generator[Item, None, None]) -> Generator[Item, None, None]:
@@ -56,6 +59,31 @@ def at_once(calls: Iterable[Callable[[], Item]], n: int) -> Generator[Item, None
             # nothing is begun before it is used: it takes the room of one call
             yield item
             del item
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def behind() -> Iterator[Callable[[Callable[[], object], int], None]]:
+    """A way to make calls in other threads while more come; all are made when the context ends.
+
+    It takes a call and the bytes that wait for it, and waits itself where they are many. What a
+    call raises is raised there, or at the end.
+    """
+    waiting: deque[tuple[Future[object], int]] = deque()
+
+    def make(call: Callable[[], object], nbytes: int) -> None:
+        while waiting and (
+            len(waiting) >= MOST_WRITES or nbytes + sum(size for _, size in waiting) > WRITTEN_BYTES
+        ):
+            waiting.popleft()[0].result()
+        waiting.append((pool.submit(copy_context().run, call), nbytes))
+
+    pool = ThreadPoolExecutor(MOST_WRITES, thread_name_prefix="em-write")
+    try:
+        yield make
+        while waiting:
+            waiting.popleft()[0].result()
     finally:
         pool.shutdown(cancel_futures=True)
 

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
     from dask_em.engine.checkpoint import Checkpoint
-    from dask_em.place import URL
+    from dask_em.place import URL, Place
 
 __all__ = ["Fitted", "Score", "fit", "score"]
 
@@ -99,7 +99,7 @@ def fit(
     algorithm: str = "auto",
     init_sample: int | None = None,
     cache: str | int = "off",
-    checkpoint: URL | None = None,
+    checkpoint: URL | Place | None = None,
     monitor: Monitor | None = None,
 ) -> Fitted[P]:
     """Fit a model to a source by Expectation-Maximization.

@@ -25,7 +25,7 @@ from dask_em.models.seeding import STARTS
 if TYPE_CHECKING:
     from distributed import Client
 
-    from dask_em.place import URL
+    from dask_em.place import URL, Place
 
 __all__ = ["keep", "model_of", "parameters_of", "run", "set_arrays", "warn"]
 
@@ -41,7 +41,7 @@ def run(
     source: Source,
     client: Client | None,
     monitor: Monitor,
-    checkpoint: URL | None = None,
+    checkpoint: URL | Place | None = None,
     cache: str | int = "off",
 ) -> Fitted[MixtureParameters]:
     """Fit the mixture that an estimator's parameters describe."""

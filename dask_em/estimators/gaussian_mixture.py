@@ -226,8 +226,9 @@ class GaussianMixture(Answering, DensityMixin, BaseEstimator):  # type: ignore[m
         client : distributed.Client, optional
             The cluster to work on; by default the current one.
         checkpoint : str or path, optional
-            Of a folder, local or of any file system that fsspec opens, in which every pass leaves
-            all that the next one depends on. The same call goes on from there, bit for bit; `tol`,
+            Of a folder, local or of any file system that fsspec opens (with `storage_options`,
+            where it has the protocol of `X`), in which every pass leaves all that the next one
+            depends on. The same call goes on from there, bit for bit; `tol`,
             `tol_gap`, `max_iter` and the cluster may be others. Remove it when the fit is done.
         monitor : Monitor, optional
             Told of passes and tasks.
@@ -255,7 +256,8 @@ class GaussianMixture(Answering, DensityMixin, BaseEstimator):  # type: ignore[m
             )
             source = prepared.source
             check_enough_rows(source, self.n_components)
-            fitted = run(self, source, client, monitor, checkpoint, cache)
+            kept = selection.checkpoint(checkpoint, X)
+            fitted = run(self, source, client, monitor, kept, cache)
         fitted = prepared.completed(fitted)
         self._selection, self.mapping_ = selection, prepared.mapping
         keep(self, fitted, np.dtype(source.schema.dtype))

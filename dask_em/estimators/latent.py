@@ -28,7 +28,7 @@ from dask_em.models.ppca_streaming import StreamingPPCA
 if TYPE_CHECKING:
     from distributed import Client
 
-    from dask_em.place import URL
+    from dask_em.place import URL, Place
 
 __all__ = [
     "SOLVERS",
@@ -52,7 +52,7 @@ def fit_latent(
     source: Source,
     client: Client | None,
     monitor: Monitor,
-    checkpoint: URL | None = None,
+    checkpoint: URL | Place | None = None,
     cache: str | int = "off",
 ) -> Fitted[PPCAParameters]:
     """Fit the model that a PPCA's parameters describe."""

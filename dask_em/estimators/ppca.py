@@ -246,7 +246,8 @@ class PPCA(  # the mixins come without types
                 monitor=monitor,
             )
             source = prepared.source
-            fitted = fit_latent(self, source, client, monitor, checkpoint, cache)
+            kept = selection.checkpoint(checkpoint, X)
+            fitted = fit_latent(self, source, client, monitor, kept, cache)
         fitted = prepared.completed(fitted)
         self._selection, self.mapping_ = selection, prepared.mapping
         keep_latent(self, fitted, np.dtype(source.schema.dtype))

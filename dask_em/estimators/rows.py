@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.utils.validation import validate_data
@@ -25,6 +25,9 @@ from dask_em.sources.registry import (
     selectable,
 )
 from dask_em.sources.tabular import has_named_columns, take_columns
+
+if TYPE_CHECKING:
+    from dask_em.place import URL, Place
 
 __all__ = ["Selection", "check_enough_rows", "features_kept_on_failure", "open_rows"]
 
@@ -74,6 +77,18 @@ class Selection:
         plain = known is not None and not any("[" in name for name in known)
         features = self.features or (known if plain else None)
         return Selection(features, self.sample_dims, options)
+
+    def checkpoint(self, url: URL | None, data: Any) -> URL | Place | None:
+        """Where a checkpoint goes; it is reached like the data where it has their protocol."""
+        if url is None or not self.storage_options or _protocol(url) != _protocol(data):
+            return url
+        from dask_em.place import parse_place  # it brings Zarr along
+
+        return parse_place(url, self.storage_options)
+
+
+def _protocol(place: Any) -> str:
+    return place.partition("://")[0] if isinstance(place, str) and "://" in place else ""
 
 
 def open_rows(

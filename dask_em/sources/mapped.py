@@ -71,6 +71,7 @@ class MappedSource(Source):
         self._grid = _grid(schema) if placed else None
         self.schema = _schema(schema, self.mapping.after(known))
         self.local, self._recalls = source.local, False
+        self.reads_at_once = source.reads_at_once
 
     def recalling(self) -> MappedSource:
         """The same, whose chunks also hold what is stored."""
@@ -82,7 +83,14 @@ class MappedSource(Source):
         part, located = self.source.partition(chunks), self._located
         if self._grid is not None and chunks:
             located = located.cut(_around([self._grid.region(index) for index in chunks]))
-        return MappedPartition(chunks, part, located, part.resident, self._recalls)
+        return MappedPartition(
+            chunks,
+            part,
+            located,
+            part.resident,
+            self._recalls,
+            reads_at_once=self.reads_at_once,
+        )
 
     def fingerprint(self) -> Fingerprint:
         found = self.source.fingerprint()

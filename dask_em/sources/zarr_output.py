@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,13 @@ from zarr.abc.store import Store
 from zarr.storage import LocalStore
 
 from dask_em.core.records import Array
+from dask_em.engine.ahead import behind
 from dask_em.engine.predict import Output, Writer
 from dask_em.engine.readable import Readable
 from dask_em.engine.source import Coordinate, Region, Source
 from dask_em.errors import SourceError
 from dask_em.place import URL, Options, parse_place
+from dask_em.remote.store import PatientStore
 from dask_em.sources.apart import check_outputs
 from dask_em.sources.drafts import MARK, UNFINISHED, Draft, drafted, explained, put_all, unwritten
 from dask_em.sources.layout import Layout
@@ -86,7 +88,17 @@ class ZarrOutputs(Output):
 
     @contextmanager
     def writing(self) -> Iterator[Writer]:
-        yield self._write
+        if not any(isinstance(array.store, PatientStore) for array in self.arrays):
+            yield self._write
+            return
+        with behind() as make:
+
+            def write(found: Readable, answers: tuple[Array, ...]) -> None:
+                for array, values in zip(self.arrays, answers, strict=True):
+                    # not what was found: its rows would wait with the answers
+                    make(partial(array.write, found.region, values), values.nbytes)
+
+            yield write
 
     def _write(self, found: Readable, answers: tuple[Array, ...]) -> None:
         assert found.region is not None  # else there was no layout
