@@ -39,14 +39,17 @@ def readable(leaf: Partition, reader: Reader, index: int, reading: Reading) -> R
     Raises
     ------
     ChunkError
-        If it cannot be read and bad chunks are not skipped.
+        If it cannot be read and bad chunks are not skipped, or its answers have a place and nothing
+        tells where.
     """
     try:
         chunk = reader(index)
     except ChunkError:
-        if reading.on_bad_chunk == "raise":
+        region = reading.schema.region(index)
+        placed = reading.schema.sample_shape is not None
+        if reading.on_bad_chunk == "raise" or (placed and region is None):
             raise
-        return Readable(index, reading.schema.region(index), *leaf.salvage(index))
+        return Readable(index, region, *leaf.salvage(index))
     return Readable(index, chunk.region, [chunk], 0)
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import groupby
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -86,9 +87,11 @@ def create_files(
     schema = _schema(source, planned, keys)
     check_outputs([url], overwrite, storage_options, source)
     place = parse_place(url, storage_options)
-    with explained(place), drafted(place, overwrite, MARKS) as draft:
-        files, root = draft.location
-        _begin(files, root, source.dataset.files)
+    with ExitStack() as stack:
+        with explained(place):
+            draft = stack.enter_context(drafted(place, overwrite, MARKS))
+            files, root = draft.location
+            _begin(files, root, source.dataset.files)
         yield ParquetOutput(
             arrow_files(files),
             root,
@@ -288,7 +291,7 @@ def _check_there(output: ParquetOutput) -> None:
 def _table(schema: pa.Schema, keys: pa.Table, answers: Sequence[Array]) -> pa.Table:
     columns = [keys.column(name) for name in keys.column_names]
     for values in answers:
-        flat = values.reshape(len(values), -1)
+        flat = values.reshape(len(values), prod(values.shape[1:]))
         columns += [pa.array(np.ascontiguousarray(column)) for column in flat.T]
     return pa.table(columns, schema)
 

@@ -14,7 +14,6 @@ from dask_em.errors import SchemaError, SourceError
 from dask_em.mapping.chain import Chain
 from dask_em.remote.secrets import without_secrets
 from dask_em.sources.arrays import NumpySource
-from dask_em.sources.kinds import stored_kind
 from dask_em.sources.mapped import MappedSource
 from dask_em.sources.tabular import has_named_columns, take_columns
 
@@ -144,6 +143,8 @@ def _opened(
 def _kind_of(data: Any, storage_options: Mapping[str, Any] | None) -> str | None:
     """What is opened, and how; None for rows in memory and sources."""
     if isinstance(data, str | os.PathLike):
+        from dask_em.sources.kinds import stored_kind
+
         return stored_kind(data, storage_options)
     if _is_paths(data):
         return "parquet"
