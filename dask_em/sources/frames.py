@@ -25,7 +25,7 @@ from dask_em.sources.rows import as_weights, row_dtype
 __all__ = ["FrameSource"]
 
 #: what a partition is taken to hold when memory is planned
-UNKNOWN_CHUNK_BYTES = 64 * 2**20
+UNKNOWN_CHUNK_BYTES = 16 * 2**20
 #: the column that weights are put into on their way
 WEIGHTS = "_dask_em_weights"
 

@@ -24,7 +24,7 @@ from dask_em.sources.rows import as_weights
 __all__ = ["ParquetPartition", "TableReader", "name_of"]
 
 #: rows that are decoded at a time, and of which columns become rows: they fit into a fast cache
-BATCH_ROWS = 1 << 15
+BATCH_ROWS = 1 << 16
 TILE_ROWS = 1 << 12
 
 

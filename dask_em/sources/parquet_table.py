@@ -20,7 +20,7 @@ from dask_em.sources.where import Condition
 __all__ = ["Table"]
 
 #: bytes of a value of a column that is read in passing, text or number, generously
-VALUE_BYTES = 32
+VALUE_BYTES = 16
 
 
 @dataclass(frozen=True)
