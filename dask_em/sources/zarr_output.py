@@ -94,6 +94,7 @@ class ZarrOutputs(Output):
         with behind() as make:
 
             def write(found: Readable, answers: tuple[Array, ...]) -> None:
+                assert found.region is not None  # else there was no layout
                 for array, values in zip(self.arrays, answers, strict=True):
                     # not what was found: its rows would wait with the answers
                     make(partial(array.write, found.region, values), values.nbytes)
