@@ -178,7 +178,9 @@ def selectable(data: Any) -> bool:
 
 
 def is_one_array(data: Any, storage_options: Mapping[str, Any] | None = None) -> bool:
-    """Whether data are one Zarr array, in which no feature has a name."""
+    """Whether data are one array, of Zarr or xarray, of which nothing is selected by name."""
+    if _is(data, "xarray", "DataArray"):
+        return True
     if _kind_of(data, storage_options) != "zarr":
         return False
     from dask_em.sources.zarr import is_array
