@@ -8,6 +8,8 @@ from typing import Any
 import dask.array as da
 import numpy as np
 import pytest
+from dask._task_spec import Alias
+from dask.highlevelgraph import HighLevelGraph
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -80,11 +82,9 @@ def test_whatever_is_more_than_a_box_is_no_cut(change: Callable[[Any], Any]) -> 
 def test_blocks_that_changed_places_are_no_cut() -> None:
     array = read((5, 9))
     turned = da.concatenate([array[10:], array[:10]])
-    graph = {
-        (turned.name, i, 0): (array.name, (i + 2) % 4, 0) for i in range(4)
-    }  # nothing but other names for blocks
-    from dask.highlevelgraph import HighLevelGraph
-
+    # nothing but other names for blocks
+    pairs = {(turned.name, i, 0): (array.name, (i + 2) % 4, 0) for i in range(4)}
+    graph = {key: Alias(key, block) for key, block in pairs.items()}
     layers = HighLevelGraph.from_collections(turned.name, graph, dependencies=[array])
     swapped = da.Array(layers, turned.name, array.chunks, dtype=array.dtype)
     assert np.array_equal(swapped.compute(scheduler="sync"), np.roll(VALUES, -10, axis=0))
