@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from threading import Lock
 
 import numpy as np
+import pytest
 
 from dask_em import Gaussian, Mixture, Stopping
 from dask_em.core.block import Block
 from dask_em.engine.fit import fit
-from dask_em.engine.plan import BLOCKS_IN_FLIGHT
+from dask_em.engine.plan import BLOCKS_HELD, BLOCKS_OF_A_READ
 from dask_em.engine.source import Chunk, Partition, Schema, Source
 from dask_em.models.mixture import MixtureParameters
 from dask_em.models.seeding import KMeans
@@ -38,7 +39,8 @@ class CountedPartition(Partition):
 
 
 class CountedSource(Source):
-    def __init__(self, n_chunks, rows, d=4):
+    def __init__(self, n_chunks, rows, d=4, reads_at_once=1):
+        self.reads_at_once = reads_at_once
         self.rows, self.d = rows, d
         self.schema = Schema(
             n_features=d,
@@ -51,7 +53,7 @@ class CountedSource(Source):
         )
 
     def partition(self, chunks):
-        return CountedPartition(chunks, self.rows, self.d)
+        return CountedPartition(chunks, self.rows, self.d, reads_at_once=self.reads_at_once)
 
 
 def start(d=4, k=3) -> tuple[Mixture, MixtureParameters]:
@@ -82,15 +84,18 @@ def test_the_first_pass_reads_each_chunk_once():
     assert sorted(reads) == sorted(2 * list(range(700)))
 
 
-def test_memory_is_a_few_blocks_whatever_the_size(monkeypatch):
+@pytest.mark.parametrize("reads", [1, 4])
+def test_memory_is_a_few_blocks_whatever_the_size(monkeypatch, reads):
     monkeypatch.setattr("dask_em.engine.runner._cpu_count", lambda: 1)
     mixture, parameters = start()
     chunk = 1 << 18  # rows: 8 MiB
+    options = {"start": parameters, "stopping": Stopping(0, 1), "algorithm": "em"}
+    fit(mixture, CountedSource(2, 50), **options)  # what is imported is not counted
     tracemalloc.start()
     try:
-        source = CountedSource(40, chunk)
-        fit(mixture, source, start=parameters, stopping=Stopping(0, 1), algorithm="em")
+        source = CountedSource(40, chunk, reads_at_once=reads)
+        fit(mixture, source, **options)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert peak < BLOCKS_IN_FLIGHT * source.schema.chunk_bytes
+    assert peak < (BLOCKS_HELD + BLOCKS_OF_A_READ * reads) * source.schema.chunk_bytes

@@ -86,7 +86,10 @@ class MadeSource(Source):
         )
 
     def partition(self, chunks: range) -> Partition:
-        return MadePartition(chunks, self.rows, self.size, self.seconds, self.script)
+        return MadePartition(
+            chunks, self.rows, self.size, self.seconds, self.script,
+            reads_at_once=self.reads_at_once,
+        )  # fmt: skip
 
 
 def clusters(n: int = 4000, d: int = 3, k: int = 3) -> np.ndarray:

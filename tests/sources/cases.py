@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import dask
 import dask.array as da
@@ -210,6 +211,17 @@ def packed(scratch: Path) -> ZarrSource:
     return ZarrSource.open(scratch / "packed.zarr")
 
 
+def through_fsspec(_: Path) -> ZarrSource:
+    url = f"memory://{uuid4().hex}/array.zarr"
+    zarr.create_array(url, data=CUBE, chunks=(2, 3, 2, 2))
+    return ZarrSource.open(url)
+
+
+def s3_case(url: str, options: Any) -> SourceCase:
+    """An array of `FLAT` on an object store."""
+    return SourceCase("zarr-s3", lambda _: ZarrSource.open(url, storage_options=options), FLAT)
+
+
 def in_memory(_: Path) -> ZarrSource:
     array = zarr.create_array(zarr.storage.MemoryStore(), data=ROWS, chunks=(20, 3))
     return ZarrSource.open(array)
@@ -253,6 +265,7 @@ ZARR = [
     group_case("weights", FLAT[:, :1], ["u"], GRID, CUBE_WEIGHTS.reshape(-1), weights="weight"),
     SourceCase("zarr-packed", packed, UNPACKED),
     SourceCase("zarr-memory", in_memory, ROWS),
+    SourceCase("zarr-fsspec", through_fsspec, FLAT),
 ]
 
 

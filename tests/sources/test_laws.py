@@ -12,7 +12,8 @@ from dask_em.core.block import Block
 from dask_em.engine.source import Chunk, Partition, Reader, Source
 from dask_em.sources.arrays import NumpySource
 from dask_em.testing.sources import SOURCE_LAWS, SourceCase
-from tests.sources.cases import DASK, MAPPED, NUMPY, ROWS, ZARR
+from tests.s3 import Bucket
+from tests.sources.cases import CUBE, DASK, MAPPED, NUMPY, ROWS, ZARR, s3_case
 from tests.sources.table_cases import FRAMES, PARQUET
 from tests.sources.xarray_cases import XARRAY
 
@@ -24,6 +25,15 @@ from tests.sources.xarray_cases import XARRAY
 )
 def test_laws(case: SourceCase, law: Callable[[SourceCase, Path], None], tmp_path: Path) -> None:
     law(case, tmp_path)
+
+
+@pytest.mark.parametrize("law", SOURCE_LAWS, ids=lambda law: law.__name__)
+def test_laws_on_an_object_store(
+    law: Callable[[SourceCase, Path], None], bucket: Bucket, tmp_path: Path
+) -> None:
+    url = bucket.array("cube.zarr", CUBE, chunks=(2, 7, 1, 3), shards=(4, 7, 5, 3))
+    bucket.proxy.fault("slow down", "GET .*/c/", times=2)
+    law(s3_case(url, bucket.options), tmp_path)
 
 
 class Broken(Source):
