@@ -192,6 +192,7 @@ def fit_on(
 ) -> None:
     """Fit a model to a source, its rows and its passes told."""
     from dask_em.cli.text import count, plural, size
+    from dask_em.estimators.rows import remember
     from dask_em.place import without_secrets
 
     schema = source.schema
@@ -204,15 +205,8 @@ def fit_on(
         progress.say(
             f"each pass is kept in {without_secrets(checkpoint)}; the same command goes on from it"
         )
-    estimator.fit(
-        source,
-        features=selected.features,
-        sample_dims=selected.sample_dims,
-        client=client,
-        checkpoint=checkpoint,
-        cache=cache,
-        monitor=progress,
-    )
+    estimator.fit(source, client=client, checkpoint=checkpoint, cache=cache, monitor=progress)
+    remember(estimator, features=selected.features, sample_dims=selected.sample_dims)
 
 
 def _tell(estimator: Estimator, saved: str) -> None:

@@ -29,7 +29,7 @@ from dask_em.sources.tabular import has_named_columns, take_columns
 if TYPE_CHECKING:
     from dask_em.place import URL, Place
 
-__all__ = ["Selection", "check_enough_rows", "features_kept_on_failure", "open_rows"]
+__all__ = ["Selection", "check_enough_rows", "features_kept_on_failure", "open_rows", "remember"]
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,11 @@ class Selection:
 
 def _protocol(place: Any) -> str:
     return place.partition("://")[0] if isinstance(place, str) and "://" in place else ""
+
+
+def remember(estimator: Any, **selected: Any) -> None:
+    """Note what was selected of a store before an estimator was fitted to it as a Source."""
+    estimator._selection = Selection(**selected)
 
 
 def open_rows(

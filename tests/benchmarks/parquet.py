@@ -30,10 +30,10 @@ from dask.utils import parse_bytes
 
 from dask_em import GaussianMixture
 from dask_em.engine.limits import reuse_memory
+from dask_em.engine.monitor import Monitor
 from dask_em.engine.plan import Plan
 from dask_em.engine.runner import LocalRunner
 from dask_em.engine.stream import Reading, Tally, fold_leaves
-from dask_em.engine.monitor import Monitor
 from dask_em.sources.parquet import ParquetSource
 
 FILES, COLUMNS, READ = 4, 20, 8
@@ -116,9 +116,7 @@ def copy(home: Path, out: Path, threads: int) -> int:
 
 
 def predict(model: GaussianMixture, home: Path, out: Path) -> int:
-    return model.write_predictions(
-        home, out, probabilities=True, log_density=True, keys=[KEY]
-    ).rows
+    return model.write_predictions(home, out, probabilities=True, log_density=True, keys=[KEY]).rows
 
 
 def paired(
