@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import typer
-
 from dask_em.cli.cluster import check_reachable, connected
 from dask_em.cli.options import Cluster, Selected
 
@@ -57,7 +55,7 @@ class Answers:
         Path or URL of the saved model, and of the rows.
     outputs : mapping
         Paths by what goes there; None for what is not wanted. The first one is, and the others are
-        keywords of the estimator's method.
+        keywords of the estimator's method; those that are the first go there too.
     policies : mapping
         Parameters of the estimator that are to be others than in the fit, unless None.
     """
@@ -71,6 +69,7 @@ class Answers:
     cluster: Cluster
     timeout: float
     overwrite: bool
+    keys: list[str] | None = None  # columns to stand beside the answers
 
     def write(self, as_json: bool) -> None:
         """Write all outputs in one reading of the rows, and say what was done.
@@ -86,7 +85,7 @@ class Answers:
         from dask_em.cli.text import print_json
         from dask_em.sources.apart import check_outputs
 
-        check_outputs(list(written.values()), self.overwrite)
+        check_outputs(list(dict.fromkeys(written.values())), self.overwrite)
         fitted = self._loaded()
         begin = time.perf_counter()
         tally = self._run(fitted)
@@ -98,15 +97,14 @@ class Answers:
         for name, path in written.items():
             print(f"{name.replace('_', '-')} in {path}")
         print(_sentence(tally, seconds))
-        print(f'next: xarray.open_zarr("{next(iter(written.values()))}")')
+        print(f"next: {_opening(next(iter(written.values())))}")
 
     def _written(self) -> dict[str, str]:
-        written = {name: path for name, path in self.outputs.items() if path is not None}
-        if len(set(written.values())) < len(written):
-            raise typer.BadParameter(
-                f"{', '.join(written)} need a store each; give different paths"
-            )
-        return written
+        return {name: path for name, path in self.outputs.items() if path is not None}
+
+    def _place(self, name: str) -> str | bool | None:
+        path = self.outputs[name]
+        return True if path is not None and path == next(iter(self.outputs.values())) else path
 
     def _loaded(self) -> Estimator:
         from dask_em.errors import InputError
@@ -133,15 +131,26 @@ class Answers:
             tally: Tally = getattr(fitted, self.command.method)(
                 self.data,
                 self.outputs[out],
-                **{name: self.outputs[name] for name in others},
+                **{name: self._place(name) for name in others},
+                keys=self.keys,
                 overwrite=self.overwrite,
                 features=self.selected.features,
                 sample_dims=self.selected.sample_dims,
+                where=self.selected.where,
                 storage_options=self.selected.storage_options,
                 client=client,
                 monitor=progress,
             )
         return tally
+
+
+def _opening(path: str) -> str:
+    """What opens an output in Python."""
+    from dask_em.place import parse_place
+    from dask_em.sources.marked import mark_in
+
+    reader = "xarray.open_zarr" if mark_in(parse_place(path)) is None else "pandas.read_parquet"
+    return f'{reader}("{path}")'
 
 
 def _figures(tally: Tally, seconds: float) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from dask_em.cli.options import (
     Cluster,
     Data,
     Features,
+    Keys,
     Memory,
     Overwrite,
     SampleDims,
@@ -23,7 +24,9 @@ from dask_em.cli.options import (
     StorageOptions,
     Threads,
     Timeout,
+    Where,
     Workers,
+    names_of,
 )
 
 __all__ = ["fill"]
@@ -43,6 +46,8 @@ def fill(
     on_bad_chunk: OnSkipped = None,
     features: Features = None,
     sample_dims: SampleDims = None,
+    where: Where = None,
+    keys: Keys = None,
     storage_option: StorageOptions = None,
     scheduler: Scheduler = None,
     workers: Workers = None,
@@ -64,8 +69,9 @@ def fill(
         data,
         {"filled": out, "deviation": std},
         {"on_bad_chunk": on_bad_chunk},
-        Selected.parse(features, sample_dims, storage_option),
+        Selected.parse(features, sample_dims, storage_option, where),
         Cluster.parse(scheduler, workers, memory, threads),
         timeout,
         overwrite,
+        names_of(keys),
     ).write(as_json)

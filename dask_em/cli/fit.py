@@ -51,6 +51,7 @@ from dask_em.cli.options import (
     Threads,
     Timeout,
     Weights,
+    Where,
     Workers,
     cache_bytes,
 )
@@ -111,6 +112,7 @@ def fit(
     weights: Weights = None,
     features: Features = None,
     sample_dims: SampleDims = None,
+    where: Where = None,
     storage_option: StorageOptions = None,
     scheduler: Scheduler = None,
     workers: Workers = None,
@@ -154,7 +156,7 @@ def fit(
     )
     cluster = Cluster.parse(scheduler, workers, memory, threads)
     kept = cache_bytes(cache)
-    selected = Selected.parse(features, sample_dims, storage_option)
+    selected = Selected.parse(features, sample_dims, storage_option, where)
     check_reachable(cluster)
     check_writable(out, overwrite)
 

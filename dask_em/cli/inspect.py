@@ -20,6 +20,7 @@ from dask_em.cli.options import (
     Selected,
     StorageOptions,
     Threads,
+    Where,
     Workers,
 )
 
@@ -40,6 +41,7 @@ def inspect(
     data: Data,
     features: Features = None,
     sample_dims: SampleDims = None,
+    where: Where = None,
     on_bad_chunk: Annotated[BadChunk, typer.Option(help=ON_BAD_CHUNK)] = BadChunk.stop,
     storage_option: StorageOptions = None,
     workers: Workers = None,
@@ -52,7 +54,7 @@ def inspect(
     Missing values are counted in chunks spread over the store, up to 64 MiB of rows.
     """
     cluster = Cluster.parse(None, workers, memory, threads)
-    selected = Selected.parse(features, sample_dims, storage_option)
+    selected = Selected.parse(features, sample_dims, storage_option, where)
 
     from dask_em.cli.text import print_json
 
@@ -161,7 +163,9 @@ def _lines(schema: Schema) -> dict[str, str]:
     rows = "unknown" if schema.n_rows is None else f"{schema.n_rows:,}"
     return {
         "data": schema.describe,
-        "rows": f"{rows} in the shape {schema.sample_shape}",
+        "rows": rows
+        if schema.sample_shape is None
+        else f"{rows} in the shape {schema.sample_shape}",
         "features": f"{schema.n_features}{_names(schema)}",
         "dtype": str(schema.dtype),
         "bytes": f"{size(schema.nbytes)} decoded{stored}",

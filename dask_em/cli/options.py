@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
@@ -13,25 +14,36 @@ if TYPE_CHECKING:
     from dask_em.engine.source import Source
 
 __all__ = [
-    "JSON", "Cache", "Cluster", "Data", "Features", "LogDensity", "Memory", "Overwrite",
+    "JSON", "Cache", "Cluster", "Data", "Features", "Keys", "LogDensity", "Memory", "Overwrite",
     "SampleDims", "SavedModel", "Scheduler", "Selected", "StorageOptions", "Threads", "Timeout",
-    "Weights", "Workers", "byte_count", "cache_bytes",
+    "Weights", "Where", "Workers", "byte_count", "cache_bytes", "names_of",
 ]  # fmt: skip
 
 CLUSTER, DATA = "Where it runs", "Which rows"
 
 Data: TypeAlias = Annotated[
-    str, typer.Argument(metavar="DATA", help="Path or URL of a Zarr array or group.")
+    str,
+    typer.Argument(
+        metavar="DATA",
+        help="Path or URL of a Zarr array or group, or of Parquet: a file, a folder, a glob.",
+    ),
 ]
 SavedModel: TypeAlias = Annotated[
     str, typer.Argument(metavar="MODEL", help="Path or URL of a saved model.")
 ]
 LogDensity: TypeAlias = Annotated[
-    str | None, typer.Option(metavar="PATH", help="Zarr store for the log-density, nats.")
+    str | None,
+    typer.Option(
+        metavar="PATH", help="Zarr store for the log-density, nats; the path of --out for there."
+    ),
 ]
 Features: TypeAlias = Annotated[
     str | None,
-    typer.Option(metavar="A,B", help="Arrays of a group that make up a row.", rich_help_panel=DATA),
+    typer.Option(
+        metavar="A,B",
+        help="Arrays of a group, or columns of a table, that make up a row.",
+        rich_help_panel=DATA,
+    ),
 ]
 SampleDims: TypeAlias = Annotated[
     str | None,
@@ -41,11 +53,25 @@ SampleDims: TypeAlias = Annotated[
         rich_help_panel=DATA,
     ),
 ]
+Where: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="CONDITION",
+        help='Which rows of Parquet are read, e.g. "depth < 1000 and year >= 2010".',
+        rich_help_panel=DATA,
+    ),
+]
+Keys: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="A,B", help="Columns of Parquet that are copied to stand beside the answers."
+    ),
+]
 Weights: TypeAlias = Annotated[
     str | None,
     typer.Option(
         metavar="PATH",
-        help="Zarr array with the weight of each row; also a name in the group.",
+        help="Zarr array with the weight of each row, or a name in the group or the table.",
         rich_help_panel=DATA,
     ),
 ]
@@ -119,13 +145,18 @@ class Selected:
     features: list[str] | None
     sample_dims: list[str] | None
     storage_options: dict[str, Any] | None
+    where: str | None = None
 
     @classmethod
     def parse(
-        cls, features: str | None, sample_dims: str | None, storage_options: list[str] | None
+        cls,
+        features: str | None,
+        sample_dims: str | None,
+        storage_options: list[str] | None,
+        where: str | None = None,
     ) -> Selected:
         """The texts of the options as lists of names and a mapping."""
-        return cls(_names(features), _names(sample_dims), _pairs(storage_options))
+        return cls(names_of(features), names_of(sample_dims), _pairs(storage_options), where)
 
     def open(self, data: str | Path, weights: str | None = None) -> Source:
         """The selected rows of a store; no row is read yet."""
@@ -136,13 +167,15 @@ class Selected:
             sample_weight=weights,
             features=self.features,
             sample_dims=self.sample_dims,
+            where=self.where,
             storage_options=self.storage_options,
         )
 
     def flags(self) -> str:
         """The same as options of the command, with a space before; empty if nothing was said."""
         said = {"--features": self.features, "--sample-dims": self.sample_dims}
-        return "".join(f" {flag} {','.join(names)}" for flag, names in said.items() if names)
+        flags = "".join(f" {flag} {','.join(names)}" for flag, names in said.items() if names)
+        return flags + (f" --where {shlex.quote(self.where)}" if self.where else "")
 
 
 @dataclass(frozen=True)
@@ -203,7 +236,8 @@ def cache_bytes(text: str) -> str | int:
     return text if text in ("off", "auto") else byte_count(text)
 
 
-def _names(text: str | None) -> list[str] | None:
+def names_of(text: str | None) -> list[str] | None:
+    """Names of which an option is a list."""
     if text is None:
         return None
     names = [name.strip() for name in text.split(",")]

@@ -36,6 +36,7 @@ from dask_em.cli.options import (
     Threads,
     Timeout,
     Weights,
+    Where,
     Workers,
 )
 
@@ -66,6 +67,7 @@ def plan(
     ] = True,
     features: Features = None,
     sample_dims: SampleDims = None,
+    where: Where = None,
     storage_option: StorageOptions = None,
     scheduler: Scheduler = None,
     workers: Workers = None,
@@ -89,7 +91,7 @@ def plan(
         on_bad_chunk=on_bad_chunk,
     )
     cluster = Cluster.parse(scheduler, workers, memory, threads)
-    selected = Selected.parse(features, sample_dims, storage_option)
+    selected = Selected.parse(features, sample_dims, storage_option, where)
     check_reachable(cluster)
 
     from dask_em.cli.text import print_json, progress_console, result_console

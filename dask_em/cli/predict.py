@@ -14,6 +14,7 @@ from dask_em.cli.options import (
     Cluster,
     Data,
     Features,
+    Keys,
     LogDensity,
     Memory,
     Overwrite,
@@ -24,7 +25,9 @@ from dask_em.cli.options import (
     StorageOptions,
     Threads,
     Timeout,
+    Where,
     Workers,
+    names_of,
 )
 
 __all__ = ["predict"]
@@ -34,11 +37,19 @@ def predict(
     model: SavedModel,
     data: Data,
     out: Annotated[
-        str, typer.Option("--out", "-o", help="Zarr store for the labels, in the rows' shape.")
+        str,
+        typer.Option(
+            "--out",
+            "-o",
+            help="Zarr store for the labels, in the rows' shape; of Parquet a folder of Parquet.",
+        ),
     ],
     probabilities: Annotated[
         str | None,
-        typer.Option(metavar="PATH", help="Zarr store for the probability of each component."),
+        typer.Option(
+            metavar="PATH",
+            help="Zarr store for the probability of each component; the path of --out for there.",
+        ),
     ] = None,
     log_density: LogDensity = None,
     missing: Annotated[
@@ -48,6 +59,8 @@ def predict(
     on_bad_chunk: OnSkipped = None,
     features: Features = None,
     sample_dims: SampleDims = None,
+    where: Where = None,
+    keys: Keys = None,
     storage_option: StorageOptions = None,
     scheduler: Scheduler = None,
     workers: Workers = None,
@@ -69,8 +82,9 @@ def predict(
         data,
         {"labels": out, "probabilities": probabilities, "log_density": log_density},
         {"missing": missing, "on_bad_chunk": on_bad_chunk},
-        Selected.parse(features, sample_dims, storage_option),
+        Selected.parse(features, sample_dims, storage_option, where),
         Cluster.parse(scheduler, workers, memory, threads),
         timeout,
         overwrite,
+        names_of(keys),
     ).write(as_json)

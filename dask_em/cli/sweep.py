@@ -43,6 +43,7 @@ from dask_em.cli.options import (
     Threads,
     Timeout,
     Weights,
+    Where,
     Workers,
     cache_bytes,
 )
@@ -108,6 +109,7 @@ def sweep(
     weights: Weights = None,
     features: Features = None,
     sample_dims: SampleDims = None,
+    where: Where = None,
     storage_option: StorageOptions = None,
     scheduler: Scheduler = None,
     workers: Workers = None,
@@ -123,7 +125,7 @@ def sweep(
     All of them share each pass over the rows: a sweep reads as often as its slowest mixture.
     """
     cluster = Cluster.parse(scheduler, workers, memory, threads)
-    selected = Selected.parse(features, sample_dims, storage_option)
+    selected = Selected.parse(features, sample_dims, storage_option, where)
     kept = cache_bytes(cache)
     wanted, kinds = sizes(components), structures(covariance)
     check_reachable(cluster)
@@ -158,6 +160,7 @@ def sweep(
             sample_weight=weights,
             features=selected.features,
             sample_dims=selected.sample_dims,
+            where=selected.where,
             storage_options=selected.storage_options,
             client=client,
             cache=kept,

@@ -14,6 +14,7 @@ from dask_em.cli.options import (
     Cluster,
     Data,
     Features,
+    Keys,
     LogDensity,
     Memory,
     Overwrite,
@@ -24,7 +25,9 @@ from dask_em.cli.options import (
     StorageOptions,
     Threads,
     Timeout,
+    Where,
     Workers,
+    names_of,
 )
 
 __all__ = ["transform"]
@@ -45,6 +48,8 @@ def transform(
     on_bad_chunk: OnSkipped = None,
     features: Features = None,
     sample_dims: SampleDims = None,
+    where: Where = None,
+    keys: Keys = None,
     storage_option: StorageOptions = None,
     scheduler: Scheduler = None,
     workers: Workers = None,
@@ -66,8 +71,9 @@ def transform(
         data,
         {"scores": out, "log_density": log_density},
         {"missing": missing, "on_bad_chunk": on_bad_chunk},
-        Selected.parse(features, sample_dims, storage_option),
+        Selected.parse(features, sample_dims, storage_option, where),
         Cluster.parse(scheduler, workers, memory, threads),
         timeout,
         overwrite,
+        names_of(keys),
     ).write(as_json)

@@ -9,7 +9,6 @@ from typing import Any, final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dask_em.core.block import Block
@@ -18,8 +17,10 @@ from dask_em.engine.source import Chunk, Partition, Reader, Region
 from dask_em.errors import ChunkError
 from dask_em.sources.parquet_columns import values_of
 from dask_em.sources.parquet_files import File
+from dask_em.sources.parquet_filter import mask_of
 from dask_em.sources.parquet_layout import Span
 from dask_em.sources.rows import as_weights
+from dask_em.sources.where import Condition
 
 __all__ = ["ParquetPartition", "TableReader", "name_of"]
 
@@ -40,7 +41,7 @@ class TableReader:
     file_system : pyarrow file system
     columns : tuple of str
         What is read.
-    condition : pyarrow expression, or None
+    condition : Condition, or None
         Which rows are kept.
     also : tuple of str
         Columns of the condition that are not wanted themselves.
@@ -51,7 +52,7 @@ class TableReader:
     files: Mapping[int, File]
     file_system: Any
     columns: tuple[str, ...]
-    condition: pc.Expression | None
+    condition: Condition | None
     also: tuple[str, ...]
     partitions: pa.Schema
 
@@ -108,8 +109,9 @@ class TableReader:
         if self.condition is None:
             yield batch
             return
-        table = pa.Table.from_batches([batch]).filter(self.condition)
-        yield from table.select(self.columns).to_batches()
+        # not by an expression: that runs in threads of its own, and keeps what it took
+        mask = mask_of(self.condition, batch)
+        yield batch.select(self.columns).filter(mask)
 
 
 @final

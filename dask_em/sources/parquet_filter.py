@@ -27,11 +27,16 @@ from dask_em.sources.where import (
     Some,
 )
 
-__all__ = ["as_expression", "without_files"]
+__all__ = ["as_expression", "mask_of", "without_files"]
 
 OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
     "==": operator.eq, "!=": operator.ne,
+}  # fmt: skip
+
+COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
+    "<": pc.less, "<=": pc.less_equal, ">": pc.greater, ">=": pc.greater_equal,
+    "==": pc.equal, "!=": pc.not_equal,
 }  # fmt: skip
 
 
@@ -86,13 +91,48 @@ def _every(condition: Condition) -> tuple[Condition, ...]:
     return tuple(inner for part in condition.conditions for inner in _every(part))
 
 
+def mask_of(condition: Condition, batch: pa.RecordBatch) -> pa.BooleanArray:
+    """Which rows of a batch fulfil a condition; null where it compares a null."""
+    match condition:
+        case Comparison(left, sign, right):
+            sides = _values(left, right, batch), _values(right, left, batch)
+            return COMPARISONS[sign](*sides)
+        case OneOf(column, values):
+            found = _column(column, batch)
+            wanted = [_value(value, column.name, found.type) for value in values]
+            matches = [pc.equal(found, one) for one in wanted]
+            return reduce(pc.or_kleene, matches, pa.repeat(pa.scalar(False), len(batch)))
+        case Null(column):
+            return pc.is_null(_column(column, batch))
+        case Not(inner):
+            return pc.invert(mask_of(inner, batch))
+        case Every(parts):
+            return reduce(pc.and_kleene, [mask_of(part, batch) for part in parts])
+        case Some(parts):
+            return reduce(pc.or_kleene, [mask_of(part, batch) for part in parts])
+    raise AssertionError(condition)
+
+
+def _values(side: Operand, other: Operand, batch: pa.RecordBatch) -> pa.Array | pa.Scalar:
+    if isinstance(side, Name):
+        return _column(side, batch)
+    assert isinstance(other, Name)
+    return _value(side, other.name, _column(other, batch).type)
+
+
+def _column(column: Name, batch: pa.RecordBatch) -> pa.Array:
+    values = batch.column(column.name)
+    return values.dictionary_decode() if pa.types.is_dictionary(values.type) else values
+
+
 def _expression(condition: Condition, schema: pa.Schema) -> pc.Expression:
     match condition:
         case Comparison(left, sign, right):
             return OPERATORS[sign](_side(left, right, schema), _side(right, left, schema))
         case OneOf(column, values):
             kind = _kind(column, schema)
-            return pc.field(column.name).isin([_value(v, column.name, kind) for v in values])
+            matches = [pc.field(column.name) == _value(v, column.name, kind) for v in values]
+            return reduce(operator.or_, matches, pc.scalar(False))
         case Null(column):
             return pc.field(column.name).is_null()
         case Not(inner):
@@ -120,6 +160,8 @@ def _value(value: Literal, name: str, kind: pa.DataType) -> pa.Scalar:
     """A literal as a column's type compares with it."""
     numbers = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
     if numbers and not isinstance(value, str):
+        if pa.types.is_decimal(kind):
+            return pa.scalar(float(value))  # whatever its digits
         return pa.scalar(value)  # pyarrow finds the common type: 2.5 is not cut to an integer
     try:
         if pa.types.is_timestamp(kind):

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from dask_em.core.names import nearest
 from dask_em.errors import SchemaError, SourceError
@@ -36,7 +35,7 @@ class Table:
     features : tuple of str
     weights : str, or None
         The column that holds them.
-    condition : pyarrow expression, or None
+    condition : Condition, or None
     asked : tuple of str
         The columns that it is about.
     footers : tuple of Footer
@@ -47,7 +46,7 @@ class Table:
     partitions: pa.Schema
     features: tuple[str, ...]
     weights: str | None
-    condition: pc.Expression | None
+    condition: Condition | None
     asked: tuple[str, ...]
     footers: tuple[Footer, ...]
 
@@ -79,8 +78,9 @@ class Table:
         if weights is not None:
             _check_weights(weights, schema, dataset.where)
         asked = () if condition is None else tuple(sorted(condition.names()))
-        expression = None if condition is None else as_expression(condition, schema, dataset.where)
-        found = cls(schema, partitions, tuple(names), weights, expression, asked, tuple(footers))
+        if condition is not None:
+            as_expression(condition, schema, dataset.where)  # refuses what does not fit
+        found = cls(schema, partitions, tuple(names), weights, condition, asked, tuple(footers))
         found._check_alike(dataset, first)
         return found
 

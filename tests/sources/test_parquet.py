@@ -387,7 +387,10 @@ def test_the_same_bits_for_any_number_of_workers(tmp_path: Path) -> None:
     for workers in (1, 2, 3):
         with (
             LocalCluster(
-                n_workers=workers, threads_per_worker=1, dashboard_address=None, host="127.0.0.1"
+                n_workers=workers,
+                threads_per_worker=1,
+                dashboard_address="127.0.0.1:0",
+                host="127.0.0.1",
             ) as cluster,
             Client(cluster) as client,
         ):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -9,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dask_em.errors import InputError, SchemaError
-from dask_em.sources.parquet_filter import as_expression
+from dask_em.sources.parquet_filter import as_expression, mask_of
 from dask_em.sources.where import (
     Comparison,
     Every,
@@ -28,6 +30,8 @@ TABLE = pa.table(
         "site": ["A", "B", "B", None],
         "flag": [True, False, True, False],
         "sea level": [1, 2, 3, 4],
+        "price": [Decimal("1.00"), Decimal("2.25"), None, Decimal("3.25")],
+        "kind": pa.array(["x", "y", "z", None]).dictionary_encode(),
         "time": pa.array([0, 1, 2, 3], pa.timestamp("s", tz="UTC")),
     }
 )
@@ -52,11 +56,20 @@ TABLE = pa.table(
         ("year < 2009.5", [0]),
         ("site != 'A'", [1, 2]),
         ("time >= '1970-01-01 00:00:02'", [2, 3]),
+        ("price < 2.5", [0, 1]),
+        ("price in [1, 3.25]", [0, 3]),
+        ("kind == 'x' or kind in ['z']", [0, 2]),
+        ("year < depth", []),
+        ("year in []", []),
     ],
 )
 def test_rows_that_fulfil_a_condition(text: str, kept: list[int]) -> None:
-    expression = as_expression(parse_where(text), TABLE.schema, "the table")
-    assert TABLE.filter(expression)["sea level"].to_pylist() == [index + 1 for index in kept]
+    condition = parse_where(text)
+    expected = [index + 1 for index in kept]
+    found = TABLE.filter(as_expression(condition, TABLE.schema, "the table"))
+    assert found["sea level"].to_pylist() == expected
+    (batch,) = TABLE.to_batches()
+    assert batch.filter(mask_of(condition, batch))["sea level"].to_pylist() == expected
 
 
 def test_a_condition_is_a_value() -> None:
@@ -124,6 +137,10 @@ TEXTS = st.recursive(
 def test_a_condition_means_what_python_means(text: str) -> None:
     rows = np.random.default_rng(0).integers(-5, 6, size=(40, 2))
     table = pa.table({"a": rows[:, 0], "b": rows[:, 1], "row": np.arange(40)})
-    kept = table.filter(as_expression(parse_where(text), table.schema, "the table"))
+    condition = parse_where(text)
+    kept = table.filter(as_expression(condition, table.schema, "the table"))
+    (batch,) = table.to_batches()
+    masked = batch.filter(mask_of(condition, batch))
+    assert masked["row"].to_pylist() == kept["row"].to_pylist()
     meant = [i for i, (a, b) in enumerate(rows.tolist()) if eval(text, {"a": a, "b": b})]
     assert kept["row"].to_pylist() == meant
