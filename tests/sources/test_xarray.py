@@ -331,6 +331,14 @@ def test_long_coordinates_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "lat" in found
 
 
+def test_times_keep_their_units() -> None:
+    ds = dataset()
+    ds.time.encoding.update(units="minutes since 1900-01-01", calendar="standard")
+    found = XarraySource.open(ds, **FEATURES).coordinates()["time"]
+    assert found.attributes["units"] == "minutes since 1900-01-01"
+    assert np.diff(found.values).tolist() == [360] * 11
+
+
 def test_weights_in_memory_are_not_spread_out() -> None:
     source = XarraySource.open(dataset().chunk(time=3), **FEATURES, weights=area(dataset()))
     assert source._weights is not None
