@@ -29,6 +29,7 @@ from dask_em import (
 )
 from dask_em.sources.arrays import NumpySource
 from tests.estimators.common import (
+    COUNTS,
     CUBE,
     GAPS,
     PRECISIONS,
@@ -272,6 +273,8 @@ def test_masked_rows_may_hold_anything() -> None:
     model = fitted(rows, [mask])
     assert_same_fit(model, fitted(ROWS[KEPT]), 1e-9)
     assert_array_equal(model.predict(rows, mapping=[mask]) == -1, ~KEPT)
+    counted = fitted(rows, [mask], COUNTS)  # some are 0
+    assert_same_fit(counted, fitted(ROWS[KEPT], None, COUNTS[KEPT]), 1e-9)
     gaps = np.where(np.isnan(GAPS), np.nan, rows)
     dropped = fitted(gaps, [mask], missing="drop")
     assert_array_equal(dropped.predict(gaps, mapping=[mask]) == -1, ~KEPT | ~WHOLE)

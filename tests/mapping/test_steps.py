@@ -76,6 +76,8 @@ def test_float32_is_rounded_once() -> None:
     assert found.dtype == np.float32
     exact = (rows.astype("f8") - [1e4, 1e4, 9999.5]) * (1 / 3)
     assert_array_equal(found, exact.astype("f4"))
+    found = mapped(rows, Scale(1 / 3), Centre(np.full(3, 3333.3)))
+    assert_array_equal(found, (rows.astype("f8") * (1 / 3) - 3333.3).astype("f4"))
 
 
 def test_rows_are_not_written_to() -> None:
