@@ -36,7 +36,8 @@ class Reading:
     missing : Missing or None
         What happens to rows with NaN; None where they are known to have none.
     on_bad_chunk : {"raise", "skip"}
-        What happens when a chunk cannot be read.
+        What happens when a chunk cannot be read. A store that does not answer, or denies access,
+        is an error whichever it is: it says nothing of its chunks.
     schema : Schema
         Of the source.
     with_positions : bool
