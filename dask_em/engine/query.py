@@ -188,6 +188,7 @@ class Reconstruction(Filled):
     """The posterior mean of the row without its noise: what the latent variables say of it."""
 
     name = "reconstruction"
+    of_features = "values"
     attributes: ClassVar = {"long_name": "posterior mean of a row, without its noise"}
 
     def ask(self, posterior: LatentPosterior) -> Array:

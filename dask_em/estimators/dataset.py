@@ -71,15 +71,19 @@ def _dataset(
     attributes: dict[str, Any],
     k: int,
 ) -> xr.Dataset:
-    names = getattr(estimator, "feature_names_in_", None)
-    d = int(estimator.n_features_in_)
+    names = estimator.feature_names_
+    d = next(
+        np.shape(values)[dims.index("feature")]
+        for dims, values, _ in parameters.values()
+        if "feature" in dims
+    )
     labels = [str(i) for i in range(d)] if names is None else [str(name) for name in names]
     coordinates: dict[str, Any] = {
         "component": np.arange(k),
         "feature": np.array(labels, dtype=np.str_),
         **_levels(labels),
     }
-    units = getattr(estimator, "feature_units_in_", None)
+    units = estimator.feature_units_
     if units is not None:
         text = np.array(["" if unit is None else str(unit) for unit in units], dtype=np.str_)
         coordinates["units"] = ("feature", text)

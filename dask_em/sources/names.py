@@ -59,6 +59,6 @@ def answer_names(name: str, trailing: Sequence[int], features: Sequence[str]) ->
         return (name,)
     if name == "filled":
         return tuple(features)
-    if name == "deviation":
-        return tuple(f"{feature}_deviation" for feature in features)
+    if name in ("deviation", "reconstruction"):
+        return tuple(f"{feature}_{name}" for feature in features)
     return tuple("_".join((name, *map(str, place))) for place in product(*map(range, trailing)))

@@ -12,7 +12,7 @@ import xarray as xr
 
 from dask_em.core.block import check_weights
 from dask_em.core.records import Array
-from dask_em.errors import DataError, SchemaError
+from dask_em.errors import SchemaError
 from dask_em.sources.axes import Axes
 from dask_em.sources.cf import Packing
 from dask_em.sources.columns import Column, labels
@@ -119,21 +119,19 @@ def weighing_of(
         flat = weights.reshape(-1) if weights.shape == shape else weights
         return xr.Variable(dims, check_weights(flat, prod(shape)).reshape(shape))
     row_dtype(found.dtype, "the weights")
-    if found._in_memory:
-        _check_weights(np.asarray(found.values).reshape(-1))
-    return found
+    if not found._in_memory:
+        return found
+    values = _rounded(np.asarray(found.values))
+    check_weights(values.reshape(-1), values.size)
+    return xr.Variable(found.dims, values)
 
 
-def _check_weights(values: Array) -> None:
-    try:
-        check_weights(values, values.size)
-    except DataError as error:
-        if not values.min(initial=0.0) > -ROUNDING * values.max(initial=0.0):  # or one is NaN
-            raise
-        raise DataError(
-            f"{error}; these are 0 but for rounding, like the cosine of a pole: pass "
-            "weights.clip(min=0)"
-        ) from None
+def _rounded(weights: Array) -> Array:
+    """Weights of which those that are 0 but for rounding, like the cosine of a pole, are 0."""
+    below = weights < 0
+    if below.any() and weights.min() > -ROUNDING * weights.max():
+        return np.where(below, 0, weights)
+    return weights
 
 
 def tiling_of(
