@@ -162,10 +162,11 @@ class ParquetPartition(Partition):
                 read = values_of(batch.column(self.weights), weights.dtype)
                 weights[n : n + batch.num_rows] = read
             n += batch.num_rows
-        if n == span.n_rows:
-            return rows, weights
-        # what a condition left is copied, so that the rest is freed
-        return rows[:n].copy(), None if weights is None else weights[:n].copy()
+        rows, weights = rows[:n], None if weights is None else weights[:n]
+        if 2 * n > span.n_rows:
+            return rows, weights  # blocks of many sizes would leave holes in the memory
+        # what a condition left of many is copied, so that the rest is freed
+        return rows.copy(), None if weights is None else weights.copy()
 
     def salvage(self, index: int) -> tuple[list[Chunk], int]:
         span = self.spans[self.chunks.index(index)]

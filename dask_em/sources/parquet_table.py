@@ -13,13 +13,15 @@ from dask_em.sources.parquet_cells import BATCH_ROWS, TableReader
 from dask_em.sources.parquet_columns import check_alike, features_of, is_number, unit_of
 from dask_em.sources.parquet_files import Dataset
 from dask_em.sources.parquet_filter import as_expression
-from dask_em.sources.parquet_layout import Footer, read_footers
+from dask_em.sources.parquet_layout import Footer, Span, read_footers
 from dask_em.sources.where import Condition
 
 __all__ = ["Table"]
 
 #: bytes of a value of a column that is read in passing, text or number, generously
 VALUE_BYTES = 16
+#: and how many batches of them there are: decoded, being decoded, and what allocators keep
+BATCHES = 4
 
 
 @dataclass(frozen=True)
@@ -103,14 +105,14 @@ class Table:
             group.stored_bytes(self.columns) for footer in self.footers for group in footer.groups
         )
 
-    @property
-    def decoding_bytes(self) -> int:
-        """Of what is decoded in passing: the compressed columns of a row group, and a batch."""
-        stored = max(
-            (g.stored_bytes(self.columns) for footer in self.footers for g in footer.groups),
-            default=0,
-        )
-        return stored + 2 * BATCH_ROWS * VALUE_BYTES * len(self.columns)
+    def decoding_bytes(self, spans: Sequence[Span]) -> int:
+        """Of what is decoded in passing: the compressed columns of a span, and some batches."""
+        stored = [
+            {group.number: group.stored_bytes(self.columns) for group in footer.groups}
+            for footer in self.footers
+        ]
+        most = max(sum(stored[span.file].get(n, 0) for n in span.groups) for span in spans)
+        return most + BATCHES * BATCH_ROWS * VALUE_BYTES * len(self.columns)
 
     def reader(self, dataset: Dataset) -> TableReader:
         """What reads the columns of all files."""
