@@ -130,7 +130,7 @@ def test_only_what_is_wanted_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
         return original(self, batch_size, groups, columns, **options)
 
     monkeypatch.setattr(pq.ParquetFile, "iter_batches", noted)
-    last = f"a > 1000 or c >= {ROWS[:, 2].max()!r}"
+    last = f"a > 1000 or c >= {float(abs(ROWS[:, 2]).max())!r}"
     content = table(np.sort(abs(ROWS), axis=0))
     path = write(tmp_path / "x.parquet", content.append_column("d", content["a"]), 20)
     source = ParquetSource.open(path, features=["c"], weights="b", where=last)
