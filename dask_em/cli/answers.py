@@ -85,7 +85,8 @@ class Answers:
         from dask_em.cli.text import print_json
         from dask_em.sources.apart import check_outputs
 
-        check_outputs(list(dict.fromkeys(written.values())), self.overwrite)
+        for path in dict.fromkeys(written.values()):
+            check_outputs([path], self.overwrite, self.selected.options_of(path))
         fitted = self._loaded()
         begin = time.perf_counter()
         tally = self._run(fitted)
@@ -97,7 +98,15 @@ class Answers:
         for name, path in written.items():
             print(f"{name.replace('_', '-')} in {path}")
         print(_sentence(tally, seconds))
-        print(f"next: {_opening(next(iter(written.values())))}")
+        print(f"next: {self._opening(next(iter(written.values())))}")
+
+    def _opening(self, path: str) -> str:
+        """What opens an output in Python."""
+        from dask_em.place import parse_place
+        from dask_em.sources.marked import mark_in
+
+        mark = mark_in(parse_place(path, self.selected.options_of(path)))
+        return f'{"xarray.open_zarr" if mark is None else "pandas.read_parquet"}("{path}")'
 
     def _written(self) -> dict[str, str]:
         return {name: path for name, path in self.outputs.items() if path is not None}
@@ -110,7 +119,7 @@ class Answers:
         from dask_em.errors import InputError
         from dask_em.estimators.persistence import load
 
-        fitted: Estimator = load(self.model)
+        fitted: Estimator = load(self.model, self.selected.options_of(self.model))
         kind = type(fitted).__name__
         if kind != self.command.estimator:
             raise InputError(f"{self.model} holds a {kind}, {self.command.instead}")
@@ -137,20 +146,12 @@ class Answers:
                 features=self.selected.features,
                 sample_dims=self.selected.sample_dims,
                 where=self.selected.where,
-                storage_options=self.selected.storage_options,
+                storage_options=self.selected.options_of(self.data),
+                output_options=self.selected.options_of(self.outputs[out]),
                 client=client,
                 monitor=progress,
             )
         return tally
-
-
-def _opening(path: str) -> str:
-    """What opens an output in Python."""
-    from dask_em.place import parse_place
-    from dask_em.sources.marked import mark_in
-
-    reader = "xarray.open_zarr" if mark_in(parse_place(path)) is None else "pandas.read_parquet"
-    return f'{reader}("{path}")'
 
 
 def _figures(tally: Tally, seconds: float) -> dict[str, Any]:

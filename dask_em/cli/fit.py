@@ -47,6 +47,7 @@ from dask_em.cli.options import (
     SampleDims,
     Scheduler,
     Selected,
+    Standardized,
     StorageOptions,
     Threads,
     Timeout,
@@ -110,6 +111,7 @@ def fit(
         SolverName, typer.Option(help=SOLVER, rich_help_panel=LATENT)
     ] = SolverName.auto,
     weights: Weights = None,
+    standardize: Standardized = False,
     features: Features = None,
     sample_dims: SampleDims = None,
     where: Where = None,
@@ -158,7 +160,7 @@ def fit(
     kept = cache_bytes(cache)
     selected = Selected.parse(features, sample_dims, storage_option, where)
     check_reachable(cluster)
-    check_writable(out, overwrite)
+    check_writable(out, overwrite, selected.options_of(out))
 
     from dask_em.cli.live import show_progress
     from dask_em.cli.text import print_json, progress_console
@@ -169,8 +171,17 @@ def fit(
         show_progress(progress_console()) as progress,
         connected(cluster, progress.say, timeout) as client,
     ):
-        fit_on(client, estimator, source, selected, progress, checkpoint, kept)
-        estimator.save(out, overwrite=overwrite)
+        fit_on(
+            client,
+            estimator,
+            source,
+            selected,
+            progress,
+            checkpoint,
+            kept,
+            standardize=standardize,
+        )
+        estimator.save(out, overwrite=overwrite, storage_options=selected.options_of(out))
         peak = None if client is None or cluster.n_workers is None else peak_memory(client)
     seconds = time.perf_counter() - begin
     if as_json:
@@ -191,11 +202,14 @@ def fit_on(
     progress: Progress,
     checkpoint: str | None = None,
     cache: str | int = "off",
+    *,
+    standardize: bool = False,
 ) -> None:
     """Fit a model to a source, its rows and its passes told."""
     from dask_em.cli.text import count, plural, size
     from dask_em.estimators.rows import remember
-    from dask_em.place import without_secrets
+    from dask_em.mapping.affine import Standardize
+    from dask_em.place import parse_place, without_secrets
 
     schema = source.schema
     rows = "" if schema.n_rows is None else f"{count(schema.n_rows)} rows of "
@@ -203,11 +217,20 @@ def fit_on(
         f"{schema.describe}: {rows}{schema.n_features} features, {size(schema.nbytes)} in "
         f"{plural(schema.n_chunks, 'chunk')}"
     )
+    kept_at: Any = None
     if checkpoint is not None:
+        kept_at = parse_place(checkpoint, selected.options_of(checkpoint))
         progress.say(
             f"each pass is kept in {without_secrets(checkpoint)}; the same command goes on from it"
         )
-    estimator.fit(source, client=client, checkpoint=checkpoint, cache=cache, monitor=progress)
+    estimator.fit(
+        source,
+        mapping=[Standardize()] if standardize else None,
+        client=client,
+        checkpoint=kept_at,
+        cache=cache,
+        monitor=progress,
+    )
     remember(estimator, features=selected.features, sample_dims=selected.sample_dims)
 
 

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "JSON", "Cache", "Cluster", "Data", "Features", "Keys", "LogDensity", "Memory", "Overwrite",
-    "SampleDims", "SavedModel", "Scheduler", "Selected", "StorageOptions", "Threads", "Timeout",
-    "Weights", "Where", "Workers", "byte_count", "cache_bytes", "names_of",
+    "SampleDims", "SavedModel", "Scheduler", "Selected", "Standardized", "StorageOptions",
+    "Threads", "Timeout", "Weights", "Where", "Workers", "byte_count", "cache_bytes", "names_of",
 ]  # fmt: skip
 
 CLUSTER, DATA = "Where it runs", "Which rows"
@@ -25,7 +25,8 @@ Data: TypeAlias = Annotated[
     str,
     typer.Argument(
         metavar="DATA",
-        help="Path or URL of a Zarr array or group, or of Parquet: a file, a folder, a glob.",
+        help="Path or URL of a Zarr array or group, of Parquet (a file, a folder, a glob), or of "
+        "NetCDF.",
     ),
 ]
 SavedModel: TypeAlias = Annotated[
@@ -41,7 +42,8 @@ Features: TypeAlias = Annotated[
     str | None,
     typer.Option(
         metavar="A,B",
-        help="Arrays of a group, or columns of a table, that make up a row.",
+        help="Arrays of a group, or columns of a table, that make up a row; columns also by "
+        "patterns such as 'temp*'.",
         rich_help_panel=DATA,
     ),
 ]
@@ -80,7 +82,17 @@ StorageOptions: TypeAlias = Annotated[
     typer.Option(
         "--storage-option",
         metavar="NAME=VALUE",
-        help="What fsspec needs to open a URL, e.g. anon=true. May be repeated.",
+        help="What fsspec needs to open the URLs of rows, models, outputs and checkpoints, e.g. "
+        "anon=true. May be repeated.",
+        rich_help_panel=DATA,
+    ),
+]
+Standardized: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--standardize",
+        help="Subtract the mean of each feature and divide by its standard deviation, which take "
+        "one more pass; both are kept with the model.",
         rich_help_panel=DATA,
     ),
 ]
@@ -168,8 +180,14 @@ class Selected:
             features=self.features,
             sample_dims=self.sample_dims,
             where=self.where,
-            storage_options=self.storage_options,
+            storage_options=self.options_of(data),
         )
+
+    def options_of(self, url: str | Path | None) -> dict[str, Any] | None:
+        """What fsspec needs for a URL; None for paths, which need nothing."""
+        from dask_em.sources.paths import is_url
+
+        return self.storage_options if isinstance(url, str) and is_url(url) else None
 
     def flags(self) -> str:
         """The same as options of the command, with a space before; empty if nothing was said."""

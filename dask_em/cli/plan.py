@@ -32,6 +32,7 @@ from dask_em.cli.options import (
     SampleDims,
     Scheduler,
     Selected,
+    Standardized,
     StorageOptions,
     Threads,
     Timeout,
@@ -62,6 +63,7 @@ def plan(
     missing: Annotated[GapPolicy, typer.Option(help=GAPS)] = GapPolicy.error,
     on_bad_chunk: Annotated[BadChunk, typer.Option(help=ON_BAD_CHUNK)] = BadChunk.stop,
     weights: Weights = None,
+    standardize: Standardized = False,
     probe: Annotated[
         bool, typer.Option(help="Read and compute a few chunks to tell the time of a pass.")
     ] = True,
@@ -96,6 +98,7 @@ def plan(
 
     from dask_em.cli.text import print_json, progress_console, result_console
     from dask_em.estimators.planning import plan as planned
+    from dask_em.mapping.affine import Standardize
 
     source = selected.open(data, weights)
     _check(cluster, source)
@@ -104,7 +107,13 @@ def plan(
         console.status("measuring") if console.is_terminal else nullcontext(),
         connected(cluster, lambda text: console.print(text, soft_wrap=True), timeout) as client,
     ):
-        promise = planned(source, estimator, client=client, probe=probe)
+        promise = planned(
+            source,
+            estimator,
+            client=client,
+            mapping=[Standardize()] if standardize else None,
+            probe=probe,
+        )
     if as_json:
         print_json({"data": data, **promise.to_dict()})
         return
@@ -113,7 +122,7 @@ def plan(
         results.print(promise)
     else:
         print(promise)
-    chosen = written(context, CHOICES) + selected.flags()
+    chosen = written(context, CHOICES) + " --standardize" * standardize + selected.flags()
     print(f"next: dask-em fit {data}{chosen}{cluster.flags()} --out model.zarr")
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from typing import Any
 
 from dask_em.errors import ArchiveError
 
 __all__ = ["check_writable"]
 
 
-def check_writable(out: str, overwrite: bool) -> None:
+def check_writable(
+    out: str, overwrite: bool, storage_options: Mapping[str, Any] | None = None
+) -> None:
     """Raise now what saving a model would raise after the work.
 
     Raises
@@ -20,8 +24,8 @@ def check_writable(out: str, overwrite: bool) -> None:
     from dask_em.archive import check_free
     from dask_em.place import LocalPlace, parse_place
 
-    check_free(out, overwrite)
-    place = parse_place(out)
+    check_free(out, overwrite, storage_options)
+    place = parse_place(out, storage_options)
     if isinstance(place, LocalPlace):
         folder = next(parent for parent in place.path.parents if parent.exists())
         if not folder.is_dir() or not os.access(folder, os.W_OK):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from dask_em.cli.description import description_of
-from dask_em.cli.options import JSON, SavedModel
+from dask_em.cli.options import JSON, SavedModel, Selected, StorageOptions
 
 if TYPE_CHECKING:
     from dask_em.archive import Summary
@@ -19,6 +19,7 @@ MOST_FEATURES = 8
 
 def show(
     model: SavedModel,
+    storage_option: StorageOptions = None,
     as_json: JSON = False,
 ) -> None:
     """Show what a saved model is, how its fit ended, and its components or axes."""
@@ -26,7 +27,8 @@ def show(
     from dask_em.cli.text import print_json, result_console
     from dask_em.estimators.persistence import load
 
-    summary, fitted = inspect(model), load(model)
+    options = Selected.parse(None, None, storage_option).options_of(model)
+    summary, fitted = inspect(model, options), load(model, options)
     if as_json:
         print_json(_document(model, summary, fitted))
         return

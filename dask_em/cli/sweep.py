@@ -39,6 +39,7 @@ from dask_em.cli.options import (
     SampleDims,
     Scheduler,
     Selected,
+    Standardized,
     StorageOptions,
     Threads,
     Timeout,
@@ -107,6 +108,7 @@ def sweep(
     on_bad_chunk: OnBadChunk = BadChunk.stop,
     degenerate: Degenerate = DegeneratePolicy.repair,
     weights: Weights = None,
+    standardize: Standardized = False,
     features: Features = None,
     sample_dims: SampleDims = None,
     where: Where = None,
@@ -130,11 +132,12 @@ def sweep(
     wanted, kinds = sizes(components), structures(covariance)
     check_reachable(cluster)
     if out is not None:
-        check_writable(out, overwrite)
+        check_writable(out, overwrite, selected.options_of(out))
 
     from dask_em.cli.live import show_progress
     from dask_em.cli.text import print_json, progress_console
     from dask_em.estimators.sweep import sweep as run
+    from dask_em.mapping.affine import Standardize
 
     begin = time.perf_counter()
     with (
@@ -161,13 +164,14 @@ def sweep(
             features=selected.features,
             sample_dims=selected.sample_dims,
             where=selected.where,
-            storage_options=selected.storage_options,
+            storage_options=selected.options_of(data),
+            mapping=[Standardize()] if standardize else None,
             client=client,
             cache=kept,
             monitor=progress,
         )
         if out is not None:
-            found.best.save(out, overwrite=overwrite)
+            found.best.save(out, overwrite=overwrite, storage_options=selected.options_of(out))
         peak = None if client is None or cluster.n_workers is None else peak_memory(client)
     seconds = time.perf_counter() - begin
     if as_json:
