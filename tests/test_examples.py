@@ -12,7 +12,9 @@ FOLDER = Path(__file__).parent.parent / "examples"
 DATA = FOLDER.parents[1] / "shared" / "data"
 #: examples of data that are not here everywhere: which, and the arguments of a small cut
 CUTS = {
+    "airport_weather": ("nyc_weather.parquet", ".", "--every", "4"),
     "argo_profiles": ("argo_profiles.zarr", "argo_profiles.png", "--every", "40"),
+    "era_regimes": ("era_interim_uvz.zarr", "era_regimes.png", "--cell", "8"),
     "era_interim": ("era_interim_uvz.zarr", "era_interim.png", "--cell", "24"),
 }
 

@@ -16,6 +16,7 @@ from dask_em.engine.query import Query
 from dask_em.engine.source import Coordinate, Partition, Schema, Source
 from dask_em.errors import SchemaError, SourceError
 from dask_em.place import without_secrets
+from dask_em.remote.files import open_filesystem
 from dask_em.sources.apart import addresses_of
 from dask_em.sources.columns import Column
 from dask_em.sources.computed import Computed
@@ -31,6 +32,7 @@ from dask_em.sources.parts import (
     units_of,
     weighing_of,
 )
+from dask_em.sources.paths import is_url
 from dask_em.sources.pieces import ViewPartition, narrowed
 from dask_em.sources.stored import metadata_of, some_bytes, when_written
 from dask_em.sources.tiling import Tiling
@@ -152,6 +154,7 @@ class XarraySource(Source):
         features: Sequence[str] | None = None,
         sample_dims: Sequence[str] | None = None,
         weights: Any = None,
+        storage_options: Mapping[str, Any] | None = None,
         limit_bytes: int = LIMIT_BYTES,
         **options: Any,
     ) -> XarraySource:
@@ -159,7 +162,9 @@ class XarraySource(Source):
 
         Parameters
         ----------
-        path : str or path
+        path : str, path or URL
+        storage_options : mapping, optional
+            What fsspec needs to open a URL, whose file is read through it.
         **options
             For `xarray.open_dataset`, e.g. ``engine`` or ``group``.
 
@@ -170,8 +175,12 @@ class XarraySource(Source):
         """
         shown = without_secrets(str(os.fspath(path)))
         try:
-            dataset = xr.open_dataset(path, chunks=None, **options)
-        except MemoryError:
+            opened: Any = path
+            if isinstance(path, str) and is_url(path):
+                files, name = open_filesystem(path, storage_options)
+                opened = files.open(name)
+            dataset = xr.open_dataset(opened, chunks=None, **options)
+        except (MemoryError, SourceError):
             raise
         except FileNotFoundError as error:
             raise SourceError(f"there is no file {shown}; check the path") from error

@@ -349,3 +349,16 @@ def test_reading_warns_of_nothing(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         rows_of(XarraySource.open(chunked(tmp_path), **FEATURES))
+
+
+def test_a_file_behind_a_url(tmp_path: Path) -> None:
+    fsspec = pytest.importorskip("fsspec")
+    made = xr.Dataset({"u": (("time", "lat"), np.arange(20.0).reshape(4, 5))})
+    made.to_netcdf(tmp_path / "u.nc", engine="scipy")
+    with fsspec.open("memory://files/u.nc", "wb") as file:
+        file.write((tmp_path / "u.nc").read_bytes())
+    source = open_source("memory://files/u.nc", features=["u"])
+    rows = source.partition(range(1)).open()(0).block.values
+    np.testing.assert_array_equal(rows[:, 0], np.arange(20.0))
+    with pytest.raises(SourceError, match="there is no file memory://files/v.nc"):
+        open_source("memory://files/v.nc", features=["u"])
