@@ -72,11 +72,27 @@ class Selection:
             # whatever else a pattern of the fit would find
             return Selection(known or self.features, None, options)
         if is_one_array(data, options):
-            return Selection(None, self.sample_dims, options)
+            return Selection(None, self._dims_left(data), options)
         # a name such as "u[level=500]" is not that of something stored
         plain = known is not None and not any("[" in name for name in known)
         features = self.features or (known if plain else None)
-        return Selection(features, self.sample_dims, options)
+        return Selection(features, self._dims_left(data, features), options)
+
+    def _dims_left(self, data: Any, features: Sequence[str] | None = None) -> Sequence[str] | None:
+        """The sample dimensions that xarray's data still have, where the others were given up.
+
+        They were if a single label of each is left, as by ``isel(time=0)``, or no variable has a
+        dimension that a fit did not know, as after ``mean("time")``. Otherwise all, of which one
+        may have another name.
+        """
+        dims, sizes = self.sample_dims, getattr(data, "sizes", None)
+        left = [dim for dim in dims or () if sizes is not None and dim in sizes]
+        if dims is None or not left or len(left) == len(dims):
+            return dims
+        labelled = all(dim in data.coords for dim in dims if dim not in left)
+        parts = [data] if features is None else [data[n] for n in features if n in data.variables]
+        known = all(set(part.dims) <= set(left) for part in parts)
+        return left if labelled or known else dims
 
     def checkpoint(self, url: URL | None, data: Any) -> URL | Place | None:
         """Where a checkpoint goes; it is reached like the data where it has their protocol."""

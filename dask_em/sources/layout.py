@@ -63,22 +63,29 @@ def _chunks(schema: Schema) -> tuple[int, ...]:
             f"the chunks of {schema.describe} have no known lengths, so answers cannot be laid "
             "out; call compute_chunk_sizes() on the array first"
         )
-    return tuple(
-        _chunk(lengths, axis, schema.describe) for axis, lengths in enumerate(schema.sample_chunks)
-    )
+    return tuple(_chunk(lengths, axis, schema) for axis, lengths in enumerate(schema.sample_chunks))
 
 
-def _chunk(lengths: Sequence[int], axis: int, describe: str) -> int:
+def _chunk(lengths: Sequence[int], axis: int, schema: Schema) -> int:
     # all boundaries are multiples of the greatest common divisor; where the last ends is no matter
     longest = max((1, *lengths))
     common = gcd(*lengths[:-1]) or longest
     if common * FINEST < longest:
+        dims = schema.sample_dims
+        place = f"axis {axis}" if dims is None else dims[axis]
         raise SchemaError(
-            f"the chunks of {describe} along axis {axis} have lengths {_some(lengths)}, which no "
-            f"regular chunks of at least {-(-longest // FINEST)} fit; rechunk the array to equal "
-            f"lengths first, e.g. x.rechunk({{{axis}: {longest}}})"
+            f"the chunks of {schema.describe} along {place} have lengths {_some(lengths)}, which "
+            f"no regular chunks of at least {-(-longest // FINEST)} fit; rechunk it to equal "
+            f"lengths first, e.g. {_rechunk(axis, longest, dims)}"
         )
     return common
+
+
+def _rechunk(axis: int, length: int, dims: Sequence[str] | None) -> str:
+    # what has named axes and chunks of unequal lengths is xarray's
+    return (
+        f"x.rechunk({{{axis}: {length}}})" if dims is None else f"ds.chunk({dims[axis]}={length})"
+    )
 
 
 def _some(lengths: Sequence[int], limit: int = 6) -> str:

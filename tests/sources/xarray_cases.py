@@ -9,6 +9,7 @@ from typing import Any
 
 import dask.array as da
 import numpy as np
+import pytest
 import xarray as xr
 
 from dask_em.sources.xarray import XarraySource
@@ -107,6 +108,8 @@ def chunked(path: Path, **options: Any) -> xr.Dataset:
 
 
 def netcdf(path: Path, engine: str = "netcdf4", **options: Any) -> xr.Dataset:
+    if engine == "netcdf4":
+        pytest.importorskip("netCDF4", reason="netCDF4 is not installed")
     file = path / "data.nc"
     if not file.exists():
         packed = {"s": {"chunksizes": (1, 4, 4, 5)}} if engine == "netcdf4" else {}
@@ -133,6 +136,7 @@ def one_missing(path: Path) -> xr.Dataset:
 
 
 def from_files(path: Path) -> xr.Dataset:
+    pytest.importorskip("netCDF4", reason="netCDF4 is not installed")
     parts = [dataset().isel(time=slice(i, i + 6)).drop_vars("label") for i in (0, 6)]
     files = [path / f"{i}.nc" for i in range(2)]
     for part, file in zip(parts, files, strict=True):
