@@ -46,8 +46,20 @@ def stored_coordinates(
                 stacklevel=2,
             )
             continue
-        found[name] = Coordinate(dims, np.asarray(array[...]), _attributes(array))
+        found[name] = _read(array, dims)
     return found
+
+
+def _read(array: Any, dims: tuple[str, ...]) -> Coordinate:
+    values, told = np.asarray(array[...]), _attributes(array)
+    fill = array.metadata.fill_value if array.metadata.zarr_format == 2 else None
+    # in format 2, xarray keeps there what marks missing values; of format 3 it expects it in an
+    # attribute, which for a float is not a number
+    if fill is not None and values.dtype.kind == "f":
+        values = np.where(values == fill, np.nan, values)
+    elif fill is not None and values.dtype.kind in "iu":
+        told.setdefault("_FillValue", int(fill))
+    return Coordinate(dims, values, told)
 
 
 def _names(

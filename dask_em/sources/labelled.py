@@ -21,8 +21,11 @@ __all__ = ["Labels"]
 
 #: coordinates of more bytes than this are not written beside answers
 MOST_BYTES = 64 * 2**20
-#: how a coordinate's values are encoded; how they are compressed is the store's business
-KEPT_ENCODING = ("units", "calendar")
+#: how times are encoded where coordinates are written beside answers
+TIMES = ("units", "calendar")
+#: how values are encoded; chunks and codecs are the business of where they are written: those of
+#: Zarr 2 are refused by Zarr 3, those of a whole do not fit what is cut from it
+VALUES = (*TIMES, "dtype", "_FillValue", "missing_value", "scale_factor", "add_offset")
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +64,7 @@ class Labels:
         for name in chosen.names:
             chunked = {**dataset.variables[name].chunksizes, **chunked}
         return cls(
-            dataset[list(chosen.names)],
+            _free_of_storage(dataset[list(chosen.names)]),
             array,
             data.name if array else None,
             chosen.sample_dims,
@@ -80,7 +83,12 @@ class Labels:
     def coordinates(self) -> dict[str, Coordinate]:
         """The coordinates of the sample dimensions as a store would hold them, read now."""
         found = {}
-        for name, coordinate in self._of_samples.items():
+        of_samples = self._of_samples
+        for name, coordinate in of_samples.items():
+            levels = of_samples.indexes[name].names if name in of_samples.indexes else ()
+            if name not in levels and len(levels) > 1:
+                _leave_apart(str(name), levels)
+                continue
             one = _encoded(str(name), coordinate.variable)
             if one is not None:
                 found[str(name)] = one
@@ -134,12 +142,20 @@ class Labels:
         return whole.transpose(*front, *template.dims)
 
 
+def _free_of_storage(dataset: xr.Dataset) -> xr.Dataset:
+    found = dataset.drop_encoding()
+    for name, variable in found.variables.items():
+        told = dataset.variables[name].encoding
+        variable.encoding = {key: told[key] for key in VALUES if key in told}
+    return found
+
+
 def _encoded(name: str, variable: xr.Variable) -> Coordinate | None:
     if variable.nbytes > MOST_BYTES:
         _leave_out(name, f"has {variable.nbytes:,} bytes, the limit is {MOST_BYTES:,}")
         return None
     plain = variable.to_base_variable().load()
-    plain.encoding = {key: plain.encoding[key] for key in KEPT_ENCODING if key in plain.encoding}
+    plain.encoding = {key: plain.encoding[key] for key in TIMES if key in plain.encoding}
     try:
         found = encode_cf_variable(plain, name=name)
         values, attributes = _storable(np.asarray(found.values)), _attributes(found.attrs)
@@ -165,6 +181,16 @@ def _attributes(attributes: Mapping[Any, Any]) -> dict[str, Any]:
     # NaN, which JSON does not know, needs no mark
     fill = plain.get("_FillValue")
     return {key: one for key, one in plain.items() if key != "_FillValue" or fill == fill}
+
+
+def _leave_apart(name: str, levels: Sequence[Any]) -> None:
+    warnings.warn(
+        f"the coordinate {name} is an index of the levels {', '.join(map(str, levels))}, which are "
+        f"written one by one; join them again in what xarray opens there, with "
+        f".set_index({name}={list(levels)})",
+        UserWarning,
+        stacklevel=2,
+    )
 
 
 def _leave_out(name: str, why: str) -> None:

@@ -175,7 +175,7 @@ def create_outputs(
     urls = list(dict.fromkeys(one.url for one in planned))
     check_outputs(urls, overwrite, storage_options, source)
     names = {one.name for one in planned}  # which come first
-    coordinates = {name: one for name, one in source.coordinates().items() if name not in names}
+    coordinates = {name: one for name, one in _listable(source.coordinates()) if name not in names}
     with ExitStack() as stack:
         drafts = {}
         for url in urls:
@@ -195,9 +195,23 @@ def create_outputs(
         put_all(list(drafts.values()))
 
 
+def _listable(found: Mapping[str, Coordinate]) -> Iterator[tuple[str, Coordinate]]:
+    """The coordinates that can be told from data: their names stand in a list with spaces."""
+    for name, coordinate in found.items():
+        if " " not in name or coordinate.dims == (name,):
+            yield name, coordinate
+            continue
+        warnings.warn(
+            f"the coordinate {name!r} has a space in its name and is not written beside the "
+            "answers; rename it, e.g. with underscores",
+            UserWarning,
+            stacklevel=2,
+        )
+
+
 def _create_group(draft: Draft, coordinates: Mapping[str, Coordinate]) -> None:
     # by the conventions of CF, which xarray follows; a coordinate of its own axis needs no mention
-    further = [name for name, one in coordinates.items() if one.dims != (name,) and " " not in name]
+    further = [name for name, one in coordinates.items() if one.dims != (name,)]
     told = {"coordinates": " ".join(further)} if further else {}
     root = zarr.create_group(draft.store, attributes={MARK: UNFINISHED, **told})
     for name, coordinate in coordinates.items():

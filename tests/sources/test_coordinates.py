@@ -57,6 +57,61 @@ def test_answers_have_the_coordinates_of_the_rows(tmp_path: Path, zarr_format: i
         xarray.testing.assert_equal(probabilities.time, given.time)
 
 
+def curved() -> xarray.Dataset:
+    """Coordinates of many kinds, of which some have gaps, as a store holds them."""
+    made = dataset()
+    place, gaps = RNG.normal(size=(8, 10)), np.arange(80).reshape(8, 10) % 7 == 3
+    days = made.time.values.copy()
+    days[2] = np.datetime64("NaT")
+    made = made.assign_coords(
+        latitude=(("lat", "lon"), np.where(gaps, np.nan, place), {"units": "degrees_north"}),
+        longitude=(("lat", "lon"), np.where(gaps, np.nan, np.round(place * 2))),
+        region=("lat", np.array(["süd", "süd", "", "n", "n", "n", "n", "north"])),
+        lead=("time", np.arange(6) * np.timedelta64(6, "h").astype("m8[ns]")),
+        seen=("time", days),
+        begin=np.datetime64("2019-12-01T06:00", "ns"),
+        night=("time", np.arange(6) % 2 == 0),
+    )
+    made.time.encoding = {"units": "minutes since 1900-01-01", "dtype": "i8"}
+    made.latitude.encoding = {"_FillValue": -999.0, "chunks": (4, 10)}
+    made.longitude.encoding = {"_FillValue": -99, "dtype": "i2", "scale_factor": 0.5}
+    return made
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have a Zarr V3 specification")
+@pytest.mark.parametrize("zarr_format", [2, 3])
+@pytest.mark.parametrize("way", ["path", "dataset", "lazily", "cut"])
+def test_coordinates_of_all_kinds_go_round(tmp_path: Path, zarr_format: Any, way: str) -> None:
+    curved().to_zarr(tmp_path / "rows.zarr", zarr_format=zarr_format, consolidated=False)
+    given = xarray.open_zarr(tmp_path / "rows.zarr", consolidated=False)
+    mixture = GaussianMixture(2, random_state=0, max_iter=3, tol=0.1)
+    mixture.fit(given, features=["t", "s"], sample_dims=GRID)
+    if way == "path":
+        mixture.write_predictions(tmp_path / "rows.zarr", tmp_path / "l.zarr")
+    elif way == "dataset":
+        mixture.write_predictions(given, tmp_path / "l.zarr")
+    else:
+        given = given.isel(lat=slice(1, 7)) if way == "cut" else given
+        mixture.predict(given).to_zarr(tmp_path / "l.zarr", consolidated=False)
+    found = xarray.open_zarr(tmp_path / "l.zarr", consolidated=False)
+    assert set(found.coords) == set(given.coords)
+    for name, coordinate in given.coords.items():
+        xarray.testing.assert_equal(found[name].variable, coordinate.variable)
+        assert found[name].dtype == coordinate.dtype or coordinate.dtype.kind in "OTU"
+        assert found[name].attrs == coordinate.attrs
+
+
+def test_a_coordinate_with_a_space_in_its_name_is_told(tmp_path: Path) -> None:
+    given = dataset().assign_coords({"wet bulb": ("time", np.arange(6.0))})
+    mixture = GaussianMixture(2, random_state=0, max_iter=3, tol=0.1)
+    mixture.fit(given, features=["t", "s"])
+    with pytest.warns(UserWarning, match="'wet bulb' has a space"):
+        mixture.write_predictions(given, tmp_path / "l.zarr")
+    found = xarray.open_zarr(tmp_path / "l.zarr", consolidated=False)
+    assert list(found.data_vars) == ["class"]
+    assert "area" in found.coords
+
+
 def test_coordinates_of_features_stay_behind(tmp_path: Path) -> None:
     stored(tmp_path / "rows.zarr")
     source = ZarrSource.open(tmp_path / "rows.zarr", features=["t", "s"], sample_dims=["lat"])
