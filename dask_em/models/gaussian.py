@@ -91,14 +91,16 @@ class Gaussians(Record):
     def condition(self) -> float:
         """Largest ``(|mean|^2 + variance) / smallest eigenvalue`` of a component, in the frame.
 
-        Times eps, it is the relative error of a variance that is computed from squares.
+        Times eps, it is the relative error of a variance that is computed from squares. Infinite
+        where an eigenvalue is so near 0, or below it by rounding, that the quotient is no number.
         """
         means, covariances = self.framed
         k = len(means)
         tiny = np.finfo(float).tiny
         smallest = np.maximum(self.structure.smallest(covariances, k), tiny)
         squares = (means**2).sum(axis=1) + self.structure.largest(covariances, k)
-        return float(np.max(squares / smallest))
+        with np.errstate(over="ignore"):
+            return float(np.max(squares / smallest))
 
     @classmethod
     def stacked(cls, parts: Sequence[Self]) -> Self:

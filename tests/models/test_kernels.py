@@ -208,3 +208,11 @@ def test_a_cluster_far_from_zero_is_not_ill_conditioned() -> None:
     components = Gaussians(np.array([[1e8, -1e8]]), np.eye(2)[None])
     assert components.condition < 1e3
     assert Gaussian().prepare(components, np.ones(1), np.dtype(float), 1).name == "lifted"
+
+
+def test_an_eigenvalue_that_is_lost_to_rounding_has_no_finite_condition() -> None:
+    beyond = 1.0 + 1e-9
+    means = np.zeros((8, 2))
+    means[0] = 100.0  # one of several that lies apart is far from the origin of the frame
+    covariances = np.tile([[1.0, beyond], [beyond, 1.0]], (8, 1, 1))
+    assert Gaussians(means, covariances).condition == np.inf  # and no warning of an overflow
