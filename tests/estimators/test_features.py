@@ -144,9 +144,13 @@ def test_other_features_are_named(features: list[str], said: str, tmp_path: Path
 
 def test_what_is_not_there_is_named(tmp_path: Path) -> None:
     model = fitted(frame(), features=NAMES)
-    with pytest.raises(SchemaError, match=r"no column 'depth'; there are salt, heat, year"):
+    with pytest.raises(
+        SchemaError, match=r"no column 'depth' in the DataFrame; there are salt, heat, year"
+    ):
         model.predict(frame(["salt", "heat", "year"]))
-    with pytest.raises(SchemaError, match=r"no column 'dept'; did you mean depth\?"):
+    with pytest.raises(
+        SchemaError, match=r"no column 'dept' in the DataFrame; did you mean depth\?"
+    ):
         model.predict(frame(), features=["salt", "heat", "dept"])
     with pytest.raises(SchemaError, match="holds no array 'depth'"):
         model.predict(group(tmp_path, ["salt", "heat", "year"]))
