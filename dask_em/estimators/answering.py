@@ -15,6 +15,7 @@ from dask_em.estimators.mapping import fitted_features, mapped_for
 from dask_em.estimators.rows import Selection, open_rows
 
 if TYPE_CHECKING:
+    import xarray as xr
     from distributed import Client
 
     from dask_em.mapping.chain import Chain
@@ -53,8 +54,16 @@ class Answering(ABC):
         """Log-density of each row, nats, in the shape of the samples.
 
         Lazy input gives a dask array. Rows that are left out get NaN; where rows have gaps, it is
-        the density of what is observed. ``features``, ``sample_dims``, ``where`` and
-        ``storage_options`` are those of `fit` unless given.
+        the density of what is observed.
+
+        Parameters
+        ----------
+        X : array (..., d), dask array, path, URL, Zarr array or group, or Source
+            The rows.
+        **selection
+            ``features``, ``sample_dims`` and ``storage_options``, those of `fit` unless given;
+            ``where``, and of ``mapping`` `RowMask` and `Groups`, belong to these rows and are
+            given with them.
         """
         return answer(self, self._opened(X, None, selection), LogDensity)
 
@@ -67,7 +76,10 @@ class Answering(ABC):
         client: Client | None = None,
         **selection: Any,
     ) -> float:
-        """Mean log-likelihood, nats per row; weighted with `sample_weight`. One pass."""
+        """Mean log-likelihood, nats per row; weighted with `sample_weight`. One pass.
+
+        What selects rows is as in `score_samples`.
+        """
         source = self._opened(X, sample_weight, selection)
         return score_of(self, source, client).log_likelihood
 
@@ -96,6 +108,17 @@ class Answering(ABC):
 
         check_is_fitted(self)
         save(self, url, overwrite=overwrite, storage_options=storage_options)
+
+    def to_xarray(self) -> xr.Dataset:
+        """The parameters as a Dataset, along ``component`` and ``feature``.
+
+        Features have their names and, where they are parts of a variable, its name and their places
+        along its other dimensions as coordinates.
+        """
+        from dask_em.estimators.dataset import dataset_of
+
+        check_is_fitted(self)
+        return dataset_of(self)
 
     def _opened(self, X: Any, sample_weight: Any, selection: dict[str, Any]) -> Source:
         check_is_fitted(self)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import singledispatch
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-__all__ = ["mixture_dataset", "ppca_dataset"]
+from dask_em.estimators.gaussian_mixture import GaussianMixture
+from dask_em.estimators.ppca import PPCA
+
+__all__ = ["dataset_of"]
 
 #: a feature that is one of several of a variable, e.g. ``temperature[pressure=30]``
 OF_VARIABLE = re.compile(r"(?P<variable>[^\[\]]*)\[(?P<labels>[^\[\]]*)\]")
@@ -22,8 +26,14 @@ SHAPES = {
 }
 
 
-def mixture_dataset(estimator: Any) -> xr.Dataset:
-    """The parameters of a fitted `GaussianMixture`."""
+@singledispatch
+def dataset_of(estimator: Any) -> xr.Dataset:
+    """The parameters of a fitted estimator."""
+    raise AssertionError(f"{type(estimator).__name__} has no parameters with names")
+
+
+@dataset_of.register
+def _(estimator: GaussianMixture) -> xr.Dataset:
     kind = estimator.covariance_type
     return _dataset(
         estimator,
@@ -43,8 +53,8 @@ def mixture_dataset(estimator: Any) -> xr.Dataset:
     )
 
 
-def ppca_dataset(estimator: Any) -> xr.Dataset:
-    """The parameters of a fitted `PPCA`."""
+@dataset_of.register
+def _(estimator: PPCA) -> xr.Dataset:
     ratio = estimator.explained_variance_ratio_
     return _dataset(
         estimator,

@@ -13,7 +13,7 @@ from dask_em.core.stopping import Outcome, Stopping
 from dask_em.engine.fit import Fitted, fit
 from dask_em.engine.monitor import Monitor
 from dask_em.engine.source import Source
-from dask_em.errors import SchemaError
+from dask_em.errors import DataError, SchemaError
 from dask_em.estimators.chance import fitting_of
 from dask_em.estimators.given import mixture_of
 from dask_em.estimators.skipped import warn_of_skipped
@@ -45,6 +45,7 @@ def run(
     cache: str | int = "off",
 ) -> Fitted[MixtureParameters]:
     """Fit the mixture that an estimator's parameters describe."""
+    _check_enough_rows(source, estimator.n_components)
     continued = estimator.warm_start and hasattr(estimator, "converged_")
     model, start = mixture_of(estimator, source.schema.n_features)
     return fit(
@@ -64,6 +65,16 @@ def run(
         cache=cache,
         monitor=monitor,
     )
+
+
+def _check_enough_rows(source: Source, n_components: int) -> None:
+    """Refuse fewer rows than components before any pass, where the number is known."""
+    rows = source.schema.n_rows
+    if rows is not None and rows < n_components:
+        raise DataError(
+            f"Expected n_samples >= n_components but got n_components = {n_components}, "
+            f"n_samples = {rows}"
+        )
 
 
 def _continued(estimator: Any, d: int) -> MixtureParameters:

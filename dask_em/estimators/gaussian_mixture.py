@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-import numpy as np
 from sklearn import mixture as sklearn_mixture
 from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.utils._param_validation import Interval, StrOptions
@@ -19,21 +18,14 @@ from dask_em.engine.query import Label, LogDensity, Probability
 from dask_em.estimators.answering import Answering
 from dask_em.estimators.asking import answer
 from dask_em.estimators.chance import drawing_of
+from dask_em.estimators.fit_rows import fit_rows, of_these_rows
 from dask_em.estimators.fitting import keep, model_of, parameters_of, run, warn
 from dask_em.estimators.interchange import take_fitted, to_sklearn
-from dask_em.estimators.mapping import data_steps, prepare
-from dask_em.estimators.rows import (
-    Selection,
-    check_enough_rows,
-    features_kept_on_failure,
-    open_rows,
-)
-from dask_em.estimators.verbose import Verbose
+from dask_em.estimators.rows import Selection
 from dask_em.models.covariance import STRUCTURES
 from dask_em.models.mixture import POLICIES, Mixture, MixtureParameters
 
 if TYPE_CHECKING:
-    import xarray as xr
     from distributed import Client
 
     from dask_em.engine.stream import Tally
@@ -242,40 +234,33 @@ class GaussianMixture(Answering, DensityMixin, BaseEstimator):  # type: ignore[m
             With the value, the limit and the remedy.
         """
         self._validate_params()
-        selection = Selection(features, sample_dims, storage_options, where)
-        monitor = monitor or Verbose.of(self)
-        with features_kept_on_failure(self):
-            rows = open_rows(self, X, sample_weight, selection, reset=True)
-            prepared = prepare(
-                rows,
-                mapping,
-                client=client,
-                missing=self.missing,
-                on_bad_chunk=self.on_bad_chunk,
-                monitor=monitor,
-            )
-            source = prepared.source
-            check_enough_rows(source, self.n_components)
-            kept = selection.checkpoint(checkpoint, X)
-            fitted = run(self, source, client, monitor, kept, cache)
-        fitted = prepared.completed(fitted)
-        self._selection, self.mapping_ = selection, prepared.mapping
-        keep(self, fitted, np.dtype(source.schema.dtype))
+        selection = Selection(features, sample_dims, storage_options, where, mapping)
+        fitted, dtype = fit_rows(
+            self,
+            run,
+            X,
+            sample_weight,
+            selection,
+            client=client,
+            checkpoint=checkpoint,
+            cache=cache,
+            monitor=monitor,
+        )
+        keep(self, fitted, dtype)
         warn(self, fitted)
         return self
 
     def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None, **options: Any) -> Any:
         """`fit`, then `predict` of the same rows."""
         self.fit(X, y, sample_weight, **options)
-        return self.predict(X, mapping=data_steps(options.get("mapping")))
+        return self.predict(X, **of_these_rows(options))
 
     def predict(self, X: Any, **selection: Any) -> Any:
         """Most probable component of each row, in the shape of the samples.
 
         Lazy input gives a dask array. With ``missing="drop"``, rows that hold NaN get -1.
-        ``features``, ``sample_dims`` and ``storage_options`` are those of `fit` unless given;
-        ``where``, and of ``mapping`` `RowMask` and `Groups`, belong to these rows. A dask DataFrame
-        gives a Series or a DataFrame with its index and partitions.
+        A dask DataFrame gives a Series or a DataFrame with its index and partitions. What selects
+        rows is as in `score_samples`.
         """
         return answer(self, self._opened(X, None, selection), Label)
 
@@ -322,8 +307,7 @@ class GaussianMixture(Answering, DensityMixin, BaseEstimator):  # type: ignore[m
         client, monitor
             As in `fit`.
         **selection
-            ``features``, ``sample_dims``, ``where`` and ``storage_options``, those of `fit` unless
-            given.
+            As in `score_samples`.
 
         Returns
         -------
@@ -368,17 +352,6 @@ class GaussianMixture(Answering, DensityMixin, BaseEstimator):  # type: ignore[m
 
     def _n_parameters(self) -> int:
         return self._model.n_free_parameters(self._parameters)
-
-    def to_xarray(self) -> xr.Dataset:
-        """The parameters as a Dataset, along ``component`` and ``feature``.
-
-        Features have their names and, where they are parts of a variable, its name and their places
-        along its other dimensions as coordinates.
-        """
-        from dask_em.estimators.dataset import mixture_dataset
-
-        check_is_fitted(self)
-        return mixture_dataset(self)
 
     def to_sklearn(self) -> sklearn_mixture.GaussianMixture:
         """The same mixture as scikit-learn's class, fitted attributes included."""

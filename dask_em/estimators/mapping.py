@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Prepared",
-    "data_steps",
     "fitted_features",
     "mapped_for",
     "planned",
@@ -124,11 +123,6 @@ def recalled(source: Source, kinds: Iterable[type[Query]]) -> Source:
     """The source, with what is stored beside mapped rows where answers to a query need it."""
     wanted = any(kind.of_features is not None for kind in kinds)
     return source.recalling() if wanted and isinstance(source, MappedSource) else source
-
-
-def data_steps(given: Any) -> Chain | None:
-    """The steps of a fit that belong to the rows, to be given with them again."""
-    return Chain.of(given).of_data or None
 
 
 def fitted_features(estimator: Any) -> Features:

@@ -27,6 +27,7 @@ from dask_em.errors import SchemaError
 from dask_em.estimators.answering import Answering
 from dask_em.estimators.asking import answer
 from dask_em.estimators.chance import drawing_of
+from dask_em.estimators.fit_rows import fit_rows, of_these_rows
 from dask_em.estimators.fitting import warn
 from dask_em.estimators.latent import (
     SOLVERS,
@@ -36,14 +37,12 @@ from dask_em.estimators.latent import (
     not_converged,
     warn_of_floor,
 )
-from dask_em.estimators.mapping import data_steps, prepare, unmapped
-from dask_em.estimators.rows import Selection, features_kept_on_failure, open_rows
-from dask_em.estimators.verbose import Verbose
+from dask_em.estimators.mapping import unmapped
+from dask_em.estimators.rows import Selection
 from dask_em.models.ppca_parameters import PPCAParameters
 from dask_em.models.ppca_streaming import StreamingPPCA
 
 if TYPE_CHECKING:
-    import xarray as xr
     from distributed import Client
 
     from dask_em.engine.stream import Tally
@@ -233,24 +232,19 @@ class PPCA(  # the mixins come without types
             With the value, the limit and the remedy.
         """
         self._validate_params()
-        selection = Selection(features, sample_dims, storage_options, where)
-        monitor = monitor or Verbose.of(self)
-        with features_kept_on_failure(self):
-            rows = open_rows(self, X, sample_weight, selection, reset=True)
-            prepared = prepare(
-                rows,
-                mapping,
-                client=client,
-                missing=self.missing,
-                on_bad_chunk=self.on_bad_chunk,
-                monitor=monitor,
-            )
-            source = prepared.source
-            kept = selection.checkpoint(checkpoint, X)
-            fitted = fit_latent(self, source, client, monitor, kept, cache)
-        fitted = prepared.completed(fitted)
-        self._selection, self.mapping_ = selection, prepared.mapping
-        keep_latent(self, fitted, np.dtype(source.schema.dtype))
+        selection = Selection(features, sample_dims, storage_options, where, mapping)
+        fitted, dtype = fit_rows(
+            self,
+            fit_latent,
+            X,
+            sample_weight,
+            selection,
+            client=client,
+            checkpoint=checkpoint,
+            cache=cache,
+            monitor=monitor,
+        )
+        keep_latent(self, fitted, dtype)
         warn(self, fitted, not_converged(self))
         warn_of_floor(fitted.parameters)
         return self
@@ -265,15 +259,14 @@ class PPCA(  # the mixins come without types
     ) -> Any:
         """`fit`, then `transform` of the same rows."""
         self.fit(X, y, sample_weight, **options)
-        return self.transform(X, mapping=data_steps(options.get("mapping")))
+        return self.transform(X, **of_these_rows(options))
 
     def transform(self, X: Any, *, return_cov: bool = False, **selection: Any) -> Any:
         """Posterior mean of the latent variables of each row, (..., q).
 
         It is the projection to the principal axes, in units of its standard deviation, drawn
         towards zero the more noise there is. Lazy input gives a dask array in the chunks of the
-        samples. ``features``, ``sample_dims``, ``where`` and ``storage_options`` are those of
-        `fit` unless given.
+        samples.
 
         Parameters
         ----------
@@ -282,6 +275,8 @@ class PPCA(  # the mixins come without types
         return_cov : bool
             Whether the posterior covariance is returned as well: (q, q), the same for all rows, or
             (..., q, q) for ``missing="model"``, where it depends on what is observed of a row.
+        **selection
+            As in `score_samples`.
         """
         source = self._opened(X, None, selection)
         scores = answer(self, source, Score)
@@ -294,14 +289,13 @@ class PPCA(  # the mixins come without types
     def inverse_transform(self, X: Any) -> Any:
         """The rows that latent variables (..., q) stand for: ``W z + mean``, (..., d).
 
-        They are in units of the data, `mapping_` undone.
+        They are in units of the data, `mapping_` undone; a dask array where `X` is lazy.
 
         What `transform` gives of a row does not lead back to its projection to the principal axes,
         but to its posterior mean, which is nearer to `mean_`.
         """
         check_is_fitted(self)
-        if not hasattr(X, "dask"):
-            X = np.asarray(X)
+        X = _array(X)
         if X.ndim < 1 or X.shape[-1] != self.n_components_:
             raise SchemaError(
                 f"X has shape {X.shape}, but the model has {self.n_components_} latent dimensions; "
@@ -322,6 +316,8 @@ class PPCA(  # the mixins come without types
         return_std : bool
             Whether the standard deviation of what a gap hides is returned as well, noise included;
             it is 0 where a value is observed.
+        **selection
+            As in `score_samples`.
         """
         source = self._opened(X, None, selection)
         filled = answer(self, source, Filled, "model")
@@ -331,27 +327,17 @@ class PPCA(  # the mixins come without types
         """The posterior mean of each row without its noise: ``W z + mean``, (..., d).
 
         It is `inverse_transform` of what `transform` gives, for rows of any kind: those of xarray
-        come back as their variables. With ``missing="model"``, gaps are filled.
+        come back as their variables. With ``missing="model"``, gaps are filled. It is in units of
+        the data, `mapping_` undone; features that are not selected are NaN.
 
         Parameters
         ----------
         X : array (..., d), data frame, dask array, xarray object, path, URL, Zarr or Source
             The rows.
         **selection
-            ``features``, ``sample_dims`` and ``storage_options``, those of `fit` unless given.
+            As in `score_samples`.
         """
         return answer(self, self._opened(X, None, selection), Reconstruction)
-
-    def to_xarray(self) -> xr.Dataset:
-        """The parameters as a Dataset, along ``component`` and ``feature``.
-
-        Features have their names and, where they are parts of a variable, its name and their places
-        along its other dimensions as coordinates.
-        """
-        from dask_em.estimators.dataset import ppca_dataset
-
-        check_is_fitted(self)
-        return ppca_dataset(self)
 
     def get_covariance(self) -> Array:
         """(d, d) covariance of the rows, squared units of the data."""
@@ -393,8 +379,8 @@ class PPCA(  # the mixins come without types
             Of further groups, for what `score_samples` and `reconstruct` give; True stands for
             `url`.
         **options
-            ``keys, overwrite, output_options, client, monitor, features, sample_dims, where,
-            storage_options``, as in `GaussianMixture.write_predictions`.
+            ``keys, overwrite, output_options, client, monitor``, and what selects rows, as in
+            `GaussianMixture.write_predictions`.
 
         Returns
         -------
@@ -434,3 +420,12 @@ class PPCA(  # the mixins come without types
 
     def _n_parameters(self) -> int:
         return self._parameters.n_free_parameters
+
+
+def _array(latent: Any) -> Any:
+    """Latent variables as an array, a lazy one where they are lazy."""
+    if hasattr(latent, "to_dask_array"):  # a dask DataFrame
+        return latent.to_dask_array()
+    if hasattr(latent, "dims"):  # an xarray.DataArray
+        latent = latent.data
+    return latent if hasattr(latent, "dask") else np.asarray(latent)

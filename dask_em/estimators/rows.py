@@ -12,7 +12,6 @@ from sklearn.utils.validation import validate_data
 
 from dask_em.core.records import Array
 from dask_em.engine.source import Source
-from dask_em.errors import DataError
 from dask_em.estimators.names import check_count, forget_names, note_features
 from dask_em.sources.arrays import NumpySource
 from dask_em.sources.registry import (
@@ -29,7 +28,7 @@ from dask_em.sources.tabular import has_named_columns, take_columns
 if TYPE_CHECKING:
     from dask_em.place import URL, Place
 
-__all__ = ["Selection", "check_enough_rows", "features_kept_on_failure", "open_rows", "remember"]
+__all__ = ["Selection", "features_kept_on_failure", "open_rows", "remember"]
 
 
 @dataclass(frozen=True)
@@ -42,6 +41,11 @@ class Selection:
     # what belongs to the rows, and is not remembered
     where: str | None = None
     mapping: Any = None
+
+    @property
+    def remembered(self) -> Selection:
+        """Without what belongs to the rows."""
+        return replace(self, where=None, mapping=None)
 
     def or_else(self, other: Selection) -> Selection:
         """What is not said here, as it is said there."""
@@ -195,13 +199,3 @@ def features_kept_on_failure(estimator: Any) -> Iterator[None]:
                 vars(estimator).pop(name, None)
             vars(estimator).update(before)
         raise
-
-
-def check_enough_rows(source: Source, n_components: int) -> None:
-    """Refuse fewer rows than components before any pass, where the number is known."""
-    rows = source.schema.n_rows
-    if rows is not None and rows < n_components:
-        raise DataError(
-            f"Expected n_samples >= n_components but got n_components = {n_components}, "
-            f"n_samples = {rows}"
-        )

@@ -50,7 +50,7 @@ def write_answers(
     keys : sequence of str, optional
         Columns of Parquet that are copied to stand beside the answers.
     **selection
-        ``features``, ``sample_dims``, ``where`` and ``storage_options``.
+        As in `Answering.score_samples`.
     """
     source = estimator._opened(X, None, selection)
     wanted = _wanted(places)
