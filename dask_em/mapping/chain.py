@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, final
 
@@ -46,7 +46,8 @@ class Chain(Record):
             return cls()
         if isinstance(given, Chain):
             return given
-        steps = (given,) if isinstance(given, MappingStep) else tuple(given)
+        several = isinstance(given, Iterable) and not isinstance(given, type | str)
+        steps = tuple(given) if several else (given,)
         for step in steps:
             if not isinstance(step, MappingStep):
                 raise InputError(
@@ -140,7 +141,8 @@ class Chain(Record):
                     raise SchemaError(
                         f"{type(step).__name__} has to know where rows lie, but the lengths of the "
                         f"chunks of {describe} are not known; call compute_chunk_sizes() on a dask "
-                        "array first"
+                        "array; leave out rows of Parquet with where=, those of a dask DataFrame "
+                        "with its .query()"
                     )
                 parts.append(step)
             else:
