@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
@@ -65,7 +66,8 @@ def inspect(
         return
     for key, value in {**_lines(source.schema), "missing": look.words(), **_promise(plan)}.items():
         print(f"{key:<9} {value}")
-    print(f"next: dask-em fit {data} -k 8 --out model.zarr{selected.flags()}{cluster.flags()}")
+    flags = selected.flags() + cluster.flags()
+    print(f"next: dask-em fit {shlex.quote(data)} -k 8 --out model.zarr{flags}")
 
 
 @dataclass

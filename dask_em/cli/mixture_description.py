@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from dask_em.cli.description import MOST_COMPONENTS, Description
+from dask_em.cli.results import next_command
 from dask_em.cli.text import plural
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class MixtureDescription(Description):
         return {"repairs": f"{repairs:,} of degenerate components, listed with the passes"}
 
     def next_steps(self, model: str, data: str) -> list[str]:
-        return [f"dask-em predict {model} {data} --out labels.zarr"]
+        return [next_command("predict", model, data, "labels.zarr")]
 
     def main(self) -> dict[str, Any]:
         return {"weights": self.fitted.weights_, "means": self.fitted.means_}

@@ -192,7 +192,9 @@ class Selected:
     def flags(self) -> str:
         """The same as options of the command, with a space before; empty if nothing was said."""
         said = {"--features": self.features, "--sample-dims": self.sample_dims}
-        flags = "".join(f" {flag} {','.join(names)}" for flag, names in said.items() if names)
+        flags = "".join(
+            f" {flag} {shlex.quote(','.join(names))}" for flag, names in said.items() if names
+        )
         return flags + (f" --where {shlex.quote(self.where)}" if self.where else "")
 
 

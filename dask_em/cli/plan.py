@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Annotated
 
@@ -123,7 +124,7 @@ def plan(
     else:
         print(promise)
     chosen = written(context, CHOICES) + " --standardize" * standardize + selected.flags()
-    print(f"next: dask-em fit {data}{chosen}{cluster.flags()} --out model.zarr")
+    print(f"next: dask-em fit {shlex.quote(data)}{chosen}{cluster.flags()} --out model.zarr")
 
 
 def _check(cluster: Cluster, source: Source) -> None:

@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from dask_em.cli.description import MOST_COMPONENTS, Description
+from dask_em.cli.results import next_command
 from dask_em.cli.text import plural
 
 if TYPE_CHECKING:
@@ -62,9 +63,9 @@ class PPCADescription(Description):
         return {}
 
     def next_steps(self, model: str, data: str) -> list[str]:
-        steps = [f"dask-em transform {model} {data} --out scores.zarr"]
+        steps = [next_command("transform", model, data, "scores.zarr")]
         if self._gaps():
-            steps.append(f"dask-em fill {model} {data} --out filled.zarr")
+            steps.append(next_command("fill", model, data, "filled.zarr"))
         return steps
 
     def main(self) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ if TYPE_CHECKING:
     from dask_em.core.records import Record
     from dask_em.engine.monitor import PassRecord
 
-__all__ = ["conclusion", "effort", "passes_document"]
+__all__ = ["conclusion", "effort", "next_command", "passes_document"]
 
 
 def conclusion(model: Estimator) -> str:
@@ -39,6 +40,11 @@ def effort(seconds: float, peak: int | None, memory: int | None) -> str:
 
     used = "" if peak is None else f", peak memory of a worker {size(peak)}"
     return f"{seconds:.1f} s{used}{f' of {size(memory)}' if peak and memory else ''}"
+
+
+def next_command(name: str, model: str, data: str, out: str) -> str:
+    """A command to go on with, as a shell takes it: paths may be patterns."""
+    return f"dask-em {name} {shlex.quote(model)} {shlex.quote(data)} --out {out}"
 
 
 def passes_document(model: Estimator) -> list[dict[str, Any]]:

@@ -63,9 +63,7 @@ def _names(fitted: Estimator) -> list[str]:
 def _selection(summary: Summary) -> str:
     said = {name: names for name, names in summary.facts["selection"].items() if names}
     return ", ".join(
-        f"--{name.replace('_', '-')} "
-        + (f'"{names}"' if isinstance(names, str) else ",".join(names))
-        for name, names in said.items()
+        f"--{name.replace('_', '-')} {','.join(names)}" for name, names in said.items()
     )
 
 

@@ -48,7 +48,7 @@ from dask_em.cli.options import (
     Workers,
     cache_bytes,
 )
-from dask_em.cli.results import effort
+from dask_em.cli.results import effort, next_command
 from dask_em.cli.saving import check_writable
 
 if TYPE_CHECKING:
@@ -179,7 +179,7 @@ def sweep(
         return
     _tell(found, out, effort(seconds, peak, cluster.memory))
     if out is not None:
-        print(f"next: dask-em predict {out} {data} --out labels.zarr{cluster.flags()}")
+        print(f"next: {next_command('predict', out, data, 'labels.zarr')}{cluster.flags()}")
 
 
 def sizes(text: str) -> list[int]:

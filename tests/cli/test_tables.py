@@ -72,6 +72,22 @@ def test_inspect_and_plan_a_table(table: str) -> None:
     assert "--standardize" in told
 
 
+def test_patterns_reach_the_next_command(table: str) -> None:
+    """Quoted, as a shell would take them for paths."""
+    del table
+    chosen, glob = ["--features", "temp*"], "table/*.parquet"
+    for command in ("inspect", "plan"):
+        told = run(command, glob, *chosen, *["-k", 2] * (command == "plan")).stdout
+        assert "dask-em fit 'table/*.parquet'" in told
+        assert "--features 'temp*'" in told
+    done = run("fit", glob, "-k", 2, "--out", "m.zarr", *chosen)
+    assert "next: dask-em predict m.zarr 'table/*.parquet' --out" in done.stdout
+    done = run("sweep", glob, "-k", "1:2", "--out", "best.zarr", *chosen)
+    assert "next: dask-em predict best.zarr 'table/*.parquet' --out" in done.stdout
+    done = run("fit", glob, "--model", "ppca", "-q", 1, "--out", "p.zarr", *chosen)
+    assert "next: dask-em transform p.zarr 'table/*.parquet' --out" in done.stdout
+
+
 def test_columns_that_do_not_exist(table: str) -> None:
     error = run("inspect", table, "--features", "temp_see", code=1).stderr
     assert "'temp_see'" in error
