@@ -23,7 +23,7 @@ from dask_em.estimators.ppca import PPCA
 __all__ = ["Accessor"]
 
 #: arguments of `fit`; all others are the estimator's
-OF_FIT = frozenset({"cache", "checkpoint", "client", "monitor", "sample_weight"})
+OF_FIT = frozenset({"cache", "checkpoint", "client", "mapping", "monitor", "sample_weight"})
 
 
 @xr.register_dataset_accessor("em")  # type: ignore[no-untyped-call]
@@ -50,8 +50,8 @@ class Accessor:
         features, sample_dims : sequence of str, optional
             Which variables make up a row, and which dimensions tell rows apart.
         **options
-            ``sample_weight, client, checkpoint, cache, monitor`` as in `fit`; all others are those
-            of the estimator.
+            ``sample_weight, mapping, client, checkpoint, cache, monitor`` as in `fit`; all others
+            are those of the estimator.
         """
         fitting = _of_fit(options)
         model = GaussianMixture(n_components, **options)

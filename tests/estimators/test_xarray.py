@@ -15,7 +15,7 @@ from numpy.testing import assert_allclose
 from sklearn.exceptions import NotFittedError
 
 import dask_em.accessor
-from dask_em import PPCA, DataError, GaussianMixture, InputError, SchemaError
+from dask_em import PPCA, DataError, GaussianMixture, InputError, SchemaError, Standardize
 from tests.estimators.common import assert_same_bits, assert_same_fit
 from tests.sources.xarray_cases import (
     AREA,
@@ -329,6 +329,8 @@ def test_accessor() -> None:
     assert ds.em.predict(model).identical(model.predict(ds))
     assert ds.em.predict_proba(model).identical(model.predict_proba(ds))
     assert ds.em.score_samples(model).identical(model.score_samples(ds))
+    scaled = ds.em.fit_gaussian_mixture(2, **FEATURES, mapping=[Standardize()], **options)
+    assert scaled.mapping_ is not None
     axes = ds.s.em.fit_ppca(1, sample_dims=GRID)
     assert ds.s.em.transform(axes).identical(axes.transform(ds.s))
 
