@@ -13,7 +13,7 @@ from dask_em.engine.source import Schema
 from dask_em.errors import SchemaError
 from dask_em.mapping.features import Features
 
-__all__ = ["check_count", "features_in", "forget_names", "note_features"]
+__all__ = ["check_count", "features_in", "forget_names", "note_features", "noted_features"]
 
 
 def features_in(estimator: Any) -> Features:
@@ -48,6 +48,12 @@ def note_features(estimator: Any, schema: Schema, reset: bool) -> None:
         raise SchemaError(_differences(schema.describe, names, known))
     check_count(estimator, schema.n_features, reset)
     _compare_units(estimator, schema)
+
+
+def noted_features(estimator: Any) -> dict[str, Any]:
+    """The attributes that tell the features of its fit, as far as there are any."""
+    names = ("n_features_in_", "feature_names_in_", "feature_units_in_")
+    return {name: getattr(estimator, name) for name in names if hasattr(estimator, name)}
 
 
 def forget_names(estimator: Any) -> None:

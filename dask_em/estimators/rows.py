@@ -12,7 +12,7 @@ from sklearn.utils.validation import validate_data
 
 from dask_em.core.records import Array
 from dask_em.engine.source import Source
-from dask_em.estimators.names import check_count, forget_names, note_features
+from dask_em.estimators.names import check_count, forget_names, note_features, noted_features
 from dask_em.sources.arrays import NumpySource
 from dask_em.sources.registry import (
     in_memory,
@@ -189,13 +189,12 @@ def _in_memory(estimator: Any, data: Any, reset: bool) -> Array:
 @contextmanager
 def features_kept_on_failure(estimator: Any) -> Iterator[None]:
     """A fit that fails leaves an estimator as it was fitted before."""
-    names = ("n_features_in_", "feature_names_in_", "feature_units_in_")
-    before = {name: getattr(estimator, name) for name in names if hasattr(estimator, name)}
+    before = noted_features(estimator)
     try:
         yield
     except BaseException:
         if hasattr(estimator, "outcome_"):
-            for name in names:
-                vars(estimator).pop(name, None)
+            for name in noted_features(estimator):
+                delattr(estimator, name)
             vars(estimator).update(before)
         raise

@@ -24,6 +24,7 @@ from dask_em.estimators.fitting import keep
 from dask_em.estimators.gaussian_mixture import GaussianMixture
 from dask_em.estimators.given import mixture_of
 from dask_em.estimators.mapping import prepare
+from dask_em.estimators.names import noted_features
 from dask_em.estimators.rows import Selection, open_rows
 from dask_em.estimators.skipped import warn_of_skipped
 from dask_em.models.covariance import STRUCTURES
@@ -222,8 +223,8 @@ def sweep(
     )
     best = _best(candidates, criterion)
     estimator, member = entries[best][0], found.members[best]
-    open_rows(estimator, data, sample_weight, selection, reset=True)  # notes the features
-    estimator._selection, estimator.mapping_ = selection, prepared.mapping
+    vars(estimator).update(noted_features(estimators[0]))
+    estimator._selection, estimator.mapping_ = selection.remembered, prepared.mapping
     keep(estimator, prepared.completed(_fitted(member)), np.dtype(source.schema.dtype))
     _warn(candidates[best], found.history[-1])
     return Sweep(candidates, criterion, estimator, (*prepared.history, *found.history))
