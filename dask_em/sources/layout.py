@@ -61,7 +61,8 @@ def _chunks(schema: Schema) -> tuple[int, ...]:
     if schema.sample_chunks is None or schema.sample_shape is None:
         raise SchemaError(
             f"the chunks of {schema.describe} have no known lengths, so answers cannot be laid "
-            "out; call compute_chunk_sizes() on the array first"
+            "out; call compute_chunk_sizes() on a dask array first; what is answered of a dask "
+            "DataFrame is written with .to_parquet() of the answers"
         )
     return tuple(_chunk(lengths, axis, schema) for axis, lengths in enumerate(schema.sample_chunks))
 
