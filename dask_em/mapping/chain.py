@@ -130,9 +130,14 @@ class Chain(Record):
         describe : str
             The source, for errors.
         """
-        groups = next((step for step in self.steps if isinstance(step, Groups)), None)
-        if samples is not None:
-            samples = replace(samples, groups=groups)
+        groups = [step for step in self.steps if isinstance(step, Groups)]
+        if len(groups) > 1:
+            raise InputError(
+                f"mapping has {len(groups)} Groups, and it is not known which one an Anomaly is "
+                "for; give one"
+            )
+        if samples is not None and groups:
+            samples = replace(samples, groups=groups[0])
         parts: list[Applied] = []
         n_before, survivors = features.n, self.survivors(features.n)
         for step in self.steps:

@@ -43,7 +43,7 @@ class RowMask(MappingStep, _Unchanged):
 
     Parameters
     ----------
-    mask : array of bool, xarray.DataArray, dask array or zarr.Array
+    mask : array of bool, pandas.Series, xarray.DataArray, dask array or zarr.Array
         True for the rows that are wanted, in the shape of the samples, or of some of the sample
         axes: those that its `dims` name, otherwise the last ones. Stored ones are read chunk by
         chunk, dask arrays are computed at once.
@@ -59,10 +59,10 @@ class RowMask(MappingStep, _Unchanged):
 
     def __post_init__(self) -> None:
         mask, dims = self.mask, self.dims
-        if hasattr(mask, "dims") and hasattr(mask, "values"):  # an xarray.DataArray
+        if hasattr(mask, "dims") and hasattr(mask, "coords"):  # an xarray.DataArray
             dims = tuple(mask.dims) if dims is None else dims
-            mask = mask.values
-        if isinstance(mask, list | tuple):
+            mask = mask.data
+        if isinstance(mask, list | tuple) or hasattr(mask, "to_numpy"):  # a pandas.Series
             mask = np.asarray(mask)
         if np.dtype(getattr(mask, "dtype", "O")).kind not in "biu":
             raise SchemaError(
@@ -95,6 +95,12 @@ class RowMask(MappingStep, _Unchanged):
         if self.dims is not None and samples.dims is not None:
             axes = tuple(axis_of(dim, samples, "the mask") for dim in self.dims)
         else:
+            if self.dims is not None and len(shape) < len(samples.shape):
+                raise SchemaError(
+                    f"the mask is along {', '.join(self.dims)}, but the sample axes of "
+                    f"{samples.describe} have no names; give it for all of them, "
+                    f"{samples.shape}, or without dims for the last {len(shape)}"
+                )
             axes = tuple(range(len(samples.shape) - len(shape), len(samples.shape)))
         expected = tuple(samples.shape[axis] for axis in axes if axis >= 0)
         if expected != shape:

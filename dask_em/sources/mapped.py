@@ -29,7 +29,7 @@ from dask_em.engine.source import (
 from dask_em.errors import InputError
 from dask_em.mapping.chain import Chain, LocatedChain
 from dask_em.mapping.features import Features
-from dask_em.mapping.step import MappingStep, Samples
+from dask_em.mapping.step import Samples
 from dask_em.sources.grid import Grid
 
 __all__ = ["MappedSource", "features_of"]
@@ -96,8 +96,10 @@ class MappedSource(Source):
         found = self.source.fingerprint()
         tree, arrays = self.mapping.of_model.flatten()
         facts = {"mapping": digest([tree, {name: _of(one) for name, one in arrays.items()}])}
-        for number, step in enumerate(self.mapping.of_data):
-            facts[f"mapping of rows {number}"] = digest([type(step).__name__, *_shown(step)])
+        pairs = zip(self.mapping, self._located.parts, strict=True)
+        of_data = [part for step, part in pairs if step.of_data]
+        for number, part in enumerate(of_data):
+            facts[f"mapping of rows {number}"] = digest([type(part).__name__, *_shown(part)])
         return Fingerprint({**found.facts, **facts}, found.written)
 
     def coordinates(self) -> Mapping[str, Coordinate]:
@@ -204,9 +206,9 @@ def _both(one: Array | None, other: Array | None) -> Array | None:
     return one if other is None else other if one is None else one & other
 
 
-def _shown(step: MappingStep) -> list[str]:
-    """What tells a step that belongs to the rows from others."""
-    values = [getattr(step, one.name) for one in fields(step)]
+def _shown(part: Any) -> list[str]:
+    """What tells a step that belongs to the rows, as it lies there, from others."""
+    values = [getattr(part, one.name) for one in fields(part)]
     return [probe(one) if isinstance(one, np.ndarray) else repr(one) for one in values]
 
 

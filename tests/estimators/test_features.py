@@ -149,7 +149,7 @@ def test_what_is_not_there_is_named(tmp_path: Path) -> None:
     ):
         model.predict(frame(["salt", "heat", "year"]))
     with pytest.raises(
-        SchemaError, match=r"no column 'dept' in the DataFrame; did you mean depth\?"
+        SchemaError, match=r"no column 'dept' in the DataFrame; did you mean 'depth'\?"
     ):
         model.predict(frame(), features=["salt", "heat", "dept"])
     with pytest.raises(SchemaError, match="holds no array 'depth'"):

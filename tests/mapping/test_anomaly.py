@@ -174,7 +174,7 @@ def test_answers_are_undone_where_rows_lie() -> None:
         (
             lambda: Anomaly(OCEAN.rename(sst="SST").groupby("time.month").mean()),
             SchemaError,
-            r"lacks the feature 'sst'; did you mean ssh",
+            r"lacks the feature 'sst'; did you mean 'ssh'",
         ),
         (
             lambda: Anomaly(OCEAN.groupby("time.month").mean().isel(lat=slice(0, 4))),

@@ -184,7 +184,7 @@ def test_log_says_what_it_lost() -> None:
         (lambda: Log(["d"]).bound(ABC), "Log wants the feature 'd', which is not there; there are"),
         (
             lambda: Select(["temprature"]).bound(Features(2, ("temperature", "salt"))),
-            "did you mean temperature?",
+            "did you mean 'temperature'?",
         ),
         (lambda: Select(["a", "a"]).bound(ABC), "names the feature 'a' twice"),
         (lambda: Select([]), "names no feature"),
@@ -198,7 +198,10 @@ def test_log_says_what_it_lost() -> None:
         (lambda: Standardize(["z"]).bound(ABC), "Standardize wants the feature 'z'"),
         (lambda: Standardize(means=np.ones(2), scales=np.ones(2)).bound(ABC), "for 3 features"),
         (lambda: Log(["a"], np.nan), "offset=nan"),
-        (lambda: Chain.of(["a"]), "which is no step"),
+        (lambda: Chain.of(["a"]), "mapping has 'a', which is no step"),
+        (lambda: Chain.of("scale"), "mapping has 'scale', which is no step"),
+        (lambda: Chain.of(Standardize), "which is no step"),
+        (lambda: Chain.of(5), "mapping has 5, which is no step"),
     ],
 )
 def test_bad_steps(step: Any, said: str) -> None:

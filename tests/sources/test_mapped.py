@@ -7,13 +7,24 @@ from typing import Any
 
 import dask.array as da
 import numpy as np
+import pandas as pd
 import pytest
 import xarray
 import zarr
 from numpy.testing import assert_array_equal
 
 import dask_em
-from dask_em import Centre, InputError, Log, RowMask, Scale, SchemaError, Select, Standardize
+from dask_em import (
+    Centre,
+    Groups,
+    InputError,
+    Log,
+    RowMask,
+    Scale,
+    SchemaError,
+    Select,
+    Standardize,
+)
 from dask_em.engine.moments import moments
 from dask_em.engine.source import Source
 from dask_em.mapping.chain import Chain
@@ -65,6 +76,8 @@ def test_masks_of_the_last_axes_and_of_all(source: Source, tmp_path: Path) -> No
         (stored, whole),
     ]:
         assert_array_equal(kept(mapped(source, RowMask(mask))), expected)
+    row = pd.Series(LAND[0], index=range(7, 12))
+    assert_array_equal(kept(mapped(source, RowMask(row))), np.broadcast_to(LAND[0], (6, 7, 5)))
     both = mapped(source, RowMask(whole), Scale(2.0), RowMask(LAND))
     assert_array_equal(kept(both), whole & LAND)
 
@@ -96,6 +109,28 @@ def test_masks_that_do_not_fit(mask: Any, said: str) -> None:
         mapped(NamedSource(CUBE, DIMS, "abc"), mask())
 
 
+def test_masks_with_names_need_axes_with_names() -> None:
+    mask = xarray.DataArray(np.ones(5, bool), dims=["time"])
+    with pytest.raises(SchemaError, match=r"along time, but the sample axes .* have no names"):
+        mapped(NumpySource(np.ones((5, 5, 3))), RowMask(mask))
+    assert kept(mapped(NumpySource(np.ones((5, 3))), RowMask(mask))).all()
+
+
+@pytest.mark.parametrize("labelled", [False, True])
+def test_lazy_masks_are_not_computed_before_they_are_weighed(labelled: bool) -> None:
+    lazy = da.zeros((6, 7, 1 << 30), dtype=bool, chunks=(1, 1, -1))
+    mask = RowMask(xarray.DataArray(lazy, dims=DIMS) if labelled else lazy)
+    rows = da.zeros((*lazy.shape, 1), chunks=(1, 1, 1 << 20, 1))
+    with pytest.raises(SchemaError, match="more than 1,073,741,824 that are computed at once"):
+        mapped(DaskSource(rows), mask)
+
+
+def test_one_step_says_what_groups_there_are() -> None:
+    groups = [Groups(np.zeros(6, int)), Groups(np.ones(6, int))]
+    with pytest.raises(InputError, match="2 Groups"):
+        mapped(NumpySource(CUBE), *groups)
+
+
 def test_masks_need_places() -> None:
     lazy = da.from_array(CUBE.reshape(-1, 3), chunks=(50, 3))
     unknown = DaskSource(lazy[lazy[:, 0] > 0])
@@ -122,9 +157,12 @@ def test_another_mapping_is_another_source() -> None:
     source = NumpySource(CUBE)
     steps = [Scale(2.0), Scale(2.5), Scale(2.0, 1.0), Select([0]), Log([0]), Centre(np.ones(3))]
     steps += [RowMask(LAND), RowMask(~LAND)]
+    steps += [RowMask(da.from_array(one, name=False)) for one in (LAND & ~LAND, LAND | ~LAND)]
     prints = [mapped(source, step).fingerprint() for step in steps]
     assert all(one != other for i, one in enumerate(prints) for other in prints[:i])
     assert prints == [mapped(NumpySource(CUBE), step).fingerprint() for step in steps]
+    # nor does it matter in what a mask was kept
+    assert mapped(source, RowMask(da.from_array(LAND))).fingerprint() in prints
 
 
 def test_rows_in_memory_are_left_alone() -> None:
