@@ -124,6 +124,6 @@ class Answering(ABC):
         check_is_fitted(self)
         remembered, given = getattr(self, "_selection", Selection()), Selection(**selection)
         names = getattr(self, "feature_names_in_", None)
-        chosen = given.or_else(remembered.meant_for(X, names))
+        chosen = given.or_else(remembered.meant_for(X, names, given.storage_options))
         source = open_rows(self, X, sample_weight, chosen, reset=False)
         return mapped_for(self, source, given.mapping)

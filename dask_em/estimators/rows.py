@@ -57,13 +57,17 @@ class Selection:
             self.mapping,
         )
 
-    def meant_for(self, data: Any, names: Sequence[Any] | None) -> Selection:
+    def meant_for(
+        self, data: Any, names: Sequence[Any] | None, storage_options: Mapping[str, Any] | None
+    ) -> Selection:
         """What of this selection of a fit has a meaning for other data.
 
         Parameters
         ----------
         names : sequence of str, or None
             The features of the fit.
+        storage_options : mapping, or None
+            What the other data are reached by, where it is not that of the fit.
         """
         known = None if names is None else [str(name) for name in names]
         if has_named_columns(data):
@@ -71,7 +75,7 @@ class Selection:
             return Selection(None if self.features is None else known)
         if in_memory(data) or not selectable(data):
             return Selection()
-        options = self.storage_options if is_stored(data) else None
+        options = (storage_options or self.storage_options) if is_stored(data) else None
         if is_table(data, options):
             # whatever else a pattern of the fit would find
             return Selection(known or self.features, None, options)
