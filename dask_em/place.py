@@ -7,7 +7,7 @@ import posixpath
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeAlias
@@ -65,6 +65,10 @@ class Place(ABC):
     @abstractmethod
     def store(self) -> Store:
         """The store to read from."""
+
+    @abstractmethod
+    def files(self) -> Files:
+        """The folder of the place."""
 
     @abstractmethod
     def draft(self, overwrite: bool) -> AbstractContextManager[Draft]:
@@ -159,6 +163,9 @@ class LocalPlace(Place):
     def store(self) -> Store:
         return LocalStore(self.path, read_only=True)
 
+    def files(self) -> Files:
+        return open_files(str(self.path))
+
     @contextmanager
     def draft(self, overwrite: bool) -> Iterator[Draft]:
         with self.scratch(overwrite) as scratch:
@@ -185,8 +192,8 @@ class LocalPlace(Place):
 class RemotePlace(Place):
     """A prefix in a store that fsspec opens. A draft over something gets a folder of its own."""
 
-    url: str
-    options: dict[str, Any]
+    url: str = field(repr=False)
+    options: dict[str, Any] = field(repr=False)
 
     def __str__(self) -> str:
         return without_secrets(self.url)
@@ -203,7 +210,6 @@ class RemotePlace(Place):
         return open_store(self.url, self.options)
 
     def files(self) -> Files:
-        """The folder of the place."""
         return open_files(self.url, self.options)
 
     @contextmanager

@@ -11,6 +11,7 @@ import fsspec
 
 from dask_em.remote.patience import patiently
 from dask_em.remote.remedies import no_client
+from dask_em.remote.trouble import is_lacking_home
 
 __all__ = ["Files", "ask_once", "configured", "open_files", "open_filesystem", "opening"]
 
@@ -20,6 +21,8 @@ T = TypeVar("T")
 CONNECTIONS = 64
 #: seconds without an answer after which a request is given up
 CONNECT_SECONDS, READ_SECONDS = 5, 15
+#: bytes of the parts in which a large file is written; S3 takes none below 5 MiB
+PART_BYTES = 8 << 20
 
 
 def open_filesystem(url: str, storage_options: Mapping[str, Any] | None = None) -> tuple[Any, str]:
@@ -99,6 +102,23 @@ class Files:
     def write(self, name: str, data: bytes) -> None:
         """Write a file: on object stores it is whole or not there."""
         self._call(lambda: self.system.pipe_file(self._inside(name), data), name)
+
+    def upload(self, path: str, name: str) -> None:
+        """Write a file with the bytes of a local one: on object stores it is whole or not there."""
+        inside = self._inside(name)
+        # s3fs holds twice as much of a file in memory
+        parts = {"chunksize": PART_BYTES} if type(self.system).__name__ == "S3FileSystem" else {}
+
+        def put() -> None:
+            try:
+                self.system.put_file(path, inside, **parts)
+            except FileNotFoundError as error:
+                if is_lacking_home(error):
+                    raise
+                self.system.makedirs(self.system._parent(inside), exist_ok=True)
+                self.system.put_file(path, inside, **parts)
+
+        self._call(put, name)
 
     def remove(self, name: str = "") -> None:
         """Remove a file or a folder with all in it."""

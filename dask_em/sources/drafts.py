@@ -8,16 +8,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
 
-import fsspec
 import zarr
 from zarr.abc.store import Store
 from zarr.storage import LocalStore
 
 from dask_em.errors import SourceError
 from dask_em.place import LocalPlace, Place, RemotePlace, Scratch
-from dask_em.sources.marked import location_of
 
 __all__ = [
     "MARK",
@@ -45,8 +42,8 @@ class Draft(ABC):
 
     @property
     @abstractmethod
-    def location(self) -> tuple[Any, str]:
-        """The file system of fsspec in which it is written, and its path there."""
+    def folder(self) -> Place:
+        """Where it is written."""
 
     @abstractmethod
     def prepare(self) -> None:
@@ -77,8 +74,8 @@ class _LocalDraft(Draft):
         self.scratch = scratch
 
     @property
-    def location(self) -> tuple[Any, str]:
-        return fsspec.filesystem("file"), str(self.scratch.new)
+    def folder(self) -> Place:
+        return LocalPlace(self.scratch.new)
 
     def prepare(self) -> None:
         self.marks.whole(self)
@@ -109,8 +106,8 @@ class _RemoteDraft(Draft):
         self.replaces, self.whole = replaces, False
 
     @property
-    def location(self) -> tuple[Any, str]:
-        return location_of(self.place)
+    def folder(self) -> Place:
+        return self.place
 
     def prepare(self) -> None:
         """Nothing: it is where it will be."""

@@ -7,10 +7,11 @@ import posixpath
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import fsspec
-
 from dask_em.errors import SourceError
+from dask_em.remote.files import open_filesystem
+from dask_em.remote.patience import patiently
 from dask_em.remote.secrets import without_secrets
+from dask_em.remote.trouble import cause_of
 from dask_em.sources.paths import is_url
 
 __all__ = ["stored_kind"]
@@ -53,8 +54,8 @@ def stored_kind(
     if ".zarr/" in text:
         return "zarr"
     try:
-        files, path = fsspec.url_to_fs(text, **(storage_options or {}))
-        return _seen(files, path, without_secrets(text))
+        files, path = open_filesystem(text, storage_options)
+        return patiently(lambda: _seen(files, path, without_secrets(text)), text)
     except SourceError:
         raise
     except FileNotFoundError:
@@ -63,8 +64,8 @@ def stored_kind(
         if not is_url(text):
             return "zarr"
         raise SourceError(
-            f"{without_secrets(text)} cannot be reached ({type(error).__name__}: {error}); check "
-            "the address, your access to it and storage_options"
+            f"{without_secrets(text)} cannot be reached ({cause_of(error)}); check the address, "
+            "your access to it and storage_options"
         ) from error
 
 
@@ -76,6 +77,7 @@ def _by_ending(names: Sequence[str]) -> str | None:
 
 
 def _seen(files: Any, path: str, shown: str) -> str:
+    files.invalidate_cache()  # others write as well
     if any(sign in path for sign in "*?["):
         return _of_names(files.glob(path), shown)
     entries = files.ls(path, detail=True)

@@ -12,6 +12,7 @@ import numpy as np
 
 from dask_em.core.block import check_weights
 from dask_em.core.records import Array
+from dask_em.engine.ahead import remote_reads
 from dask_em.engine.fingerprint import Fingerprint, digest, probe
 from dask_em.engine.predict import Output
 from dask_em.engine.sample import SAMPLE_BYTES
@@ -51,7 +52,11 @@ class ParquetSource(Source):
     ) -> None:
         self.schema = schema
         self.dataset, self.table, self.spans = dataset, table, tuple(spans)
-        self.local = dataset.in_this_process
+        self.local = dataset.store.in_this_process
+        in_parts = any(span.stop is not None for span in spans)
+        if dataset.store.is_remote and not in_parts:
+            # the parts of a row group are read one after the other: each thread would begin anew
+            self.reads_at_once = remote_reads(schema.chunk_bytes)
         self._reader, self._weights = table.reader(dataset), weights
         self._starts = tuple(accumulate((span.n_rows for span in spans), initial=0))
 
@@ -140,6 +145,7 @@ class ParquetSource(Source):
             self.schema.feature_names,
             weights,
             self.schema.dtype,
+            reads_at_once=self.reads_at_once,
         )
 
     def reader(self, columns: Sequence[str], spans: Sequence[Span]) -> TableReader:

@@ -14,15 +14,16 @@ import pyarrow.parquet as pq
 from dask_em.core.block import Block
 from dask_em.core.records import Array
 from dask_em.engine.source import Chunk, Partition, Reader, Region
-from dask_em.errors import ChunkError
+from dask_em.errors import ChunkError, SourceError
 from dask_em.sources.parquet_columns import values_of
 from dask_em.sources.parquet_files import File
 from dask_em.sources.parquet_filter import mask_of
 from dask_em.sources.parquet_layout import Span
+from dask_em.sources.parquet_store import FileStore
 from dask_em.sources.rows import as_weights
 from dask_em.sources.where import Condition
 
-__all__ = ["ParquetPartition", "TableReader", "name_of"]
+__all__ = ["ParquetPartition", "TableReader"]
 
 #: rows that are decoded at a time, and of which columns become rows: they fit into a fast cache
 BATCH_ROWS = 1 << 16
@@ -38,7 +39,7 @@ class TableReader:
     ----------
     files : mapping
         The files of some spans by their number.
-    file_system : pyarrow file system
+    store : FileStore
     columns : tuple of str
         What is read.
     condition : Condition, or None
@@ -50,7 +51,7 @@ class TableReader:
     """
 
     files: Mapping[int, File]
-    file_system: Any
+    store: FileStore
     columns: tuple[str, ...]
     condition: Condition | None
     also: tuple[str, ...]
@@ -68,16 +69,29 @@ class TableReader:
         try:
             for batch in self._read(file, span):
                 yield from self._kept(batch, file)
-        except (MemoryError, ChunkError):
+        except (MemoryError, SourceError):
+            # a store that does not answer says so itself, and nothing of the file
+            _forget()
             raise
         except Exception as error:
             # whatever a codec or a file system raises: there is no common class
             _forget()
             verb = "decoded" if isinstance(error, pa.ArrowException) else "read"
             raise ChunkError(
-                f"{name_of(span, file)} cannot be {verb} ({type(error).__name__}: {error}); "
+                f"{self.name_of(span)} cannot be {verb} ({type(error).__name__}: {error}); "
                 'repair the file or pass on_bad_chunk="skip"'
             ) from error
+
+    def name_of(self, span: Span) -> str:
+        """A span in the words of an error message."""
+        file = self.store.shown(self.files[span.file].path)
+        if not span.groups:
+            return file
+        first, last = span.groups[0], span.groups[-1]
+        if span.stop is not None:
+            return f"rows {span.start}:{span.stop} of row group {first} of {file}"
+        groups = f"row group {first}" if first == last else f"row groups {first} to {last}"
+        return f"{groups} of {file}"
 
     def _read(self, file: File, span: Span) -> Iterator[pa.RecordBatch]:
         if span.fault:
@@ -90,7 +104,7 @@ class TableReader:
             if name not in self.partitions.names
         ]
         seen = 0
-        for batch in _stream(self.file_system, file, span, tuple(inside)):
+        for batch in _stream(self.store, file, span, tuple(inside)):
             seen += batch.num_rows
             yield self._with_folders(batch, file)
         if seen != span.n_rows:
@@ -135,7 +149,7 @@ class ParquetPartition(Partition):
 
     def _chunk(self, index: int, span: Span, skipped: int) -> Chunk:
         place = self.chunks.index(index)
-        name = name_of(span, self.reader.files[span.file])
+        name = self.reader.name_of(span)
         rows, weights = self._rows(span)
         if isinstance(self.weights, tuple):
             weights = self.weights[place][skipped : skipped + span.n_rows]
@@ -192,17 +206,6 @@ def _one(chunks: Sequence[Chunk]) -> list[Chunk]:
     return [Chunk(first.index, first.name, block, None)]
 
 
-def name_of(span: Span, file: File) -> str:
-    """A span in the words of an error message."""
-    if not span.groups:
-        return str(file.path)
-    first, last = span.groups[0], span.groups[-1]
-    if span.stop is not None:
-        return f"rows {span.start}:{span.stop} of row group {first} of {file.path}"
-    groups = f"row group {first}" if first == last else f"row groups {first} to {last}"
-    return f"{groups} of {file.path}"
-
-
 class _Open(threading.local):
     """What a thread reads: the thread of a task goes from span to span, and ends with the task."""
 
@@ -224,20 +227,22 @@ def _forget() -> None:
     _open.file = _open.parquet = _open.group = _open.batches = _open.rest = None
 
 
-def _opened(file_system: Any, file: File) -> Any:
-    # the same path of the same age in the same file system
-    key = (file.path, file.size, file.stamp, file_system)
+def _opened(store: FileStore, file: File) -> Any:
+    # the same path of the same age in the same store
+    key = (file.path, file.size, file.stamp, store)
     if _open.file != key:
         _forget()
-        _open.parquet = pq.ParquetFile(file.path, filesystem=file_system)
+        # of a remote file the columns of neighbouring row groups are asked for together
+        opened = store.open(file.path, file.size)
+        _open.parquet = pq.ParquetFile(opened, pre_buffer=store.is_remote)
         _open.file = key
     return _open.parquet
 
 
 def _stream(
-    file_system: Any, file: File, span: Span, columns: tuple[str, ...]
+    store: FileStore, file: File, span: Span, columns: tuple[str, ...]
 ) -> Iterator[pa.RecordBatch]:
-    parquet = _opened(file_system, file)
+    parquet = _opened(store, file)
     if not columns:
         yield from _of_no_column(span)
     elif span.stop is None:

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import os
 import posixpath
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import unquote
 
-import fsspec
 import pyarrow as pa
 import pyarrow.dataset as ds
-from pyarrow import fs as arrow_fs
 
 from dask_em.errors import SchemaError, SourceError
-from dask_em.place import Options, address_of, without_secrets
+from dask_em.place import Options, address_of
+from dask_em.remote.files import open_filesystem
+from dask_em.remote.patience import patiently
+from dask_em.remote.secrets import without_secrets
+from dask_em.remote.trouble import cause_of, is_lacking_home
+from dask_em.sources.parquet_store import FileStore
 from dask_em.sources.paths import is_url
 
-__all__ = ["ENDINGS", "Dataset", "File", "arrow_files", "find_files", "is_glob", "with_sizes"]
+__all__ = ["ENDINGS", "Dataset", "File", "find_files", "is_glob"]
 
 #: how the files of a folder end that are read
 ENDINGS = (".parquet", ".parq", ".pq")
@@ -34,7 +37,7 @@ PartitionValue: TypeAlias = int | float | str | None
 class File:
     """A file of a dataset; small and picklable."""
 
-    path: str  # in the dataset's file system
+    path: str  # in the dataset's store
     name: str  # relative to the dataset's root, for what is written beside it
     size: int | None = None  # bytes
     stamp: str = ""  # another one when it is written to
@@ -43,14 +46,14 @@ class File:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Files, and the file system that they lie in."""
+    """Files, and where they lie."""
 
     files: tuple[File, ...]
-    file_system: Any  # of pyarrow
+    store: FileStore
     where: str  # for error messages
     roots: tuple[str, ...]  # the folder, or the files that were named
-    again: Any  # what finds the same files again
-    options: Options = None
+    again: Any = field(repr=False)  # what finds the same files again
+    options: Options = field(default=None, repr=False)
 
     def relisted(self) -> Dataset:
         """As it is now."""
@@ -59,13 +62,7 @@ class Dataset:
     @property
     def addresses(self) -> set[tuple[str, ...]]:
         """Of all that is read."""
-        found = _fsspec_of(self.file_system)
-        return {address_of(found, root) for root in self.roots}
-
-    @property
-    def in_this_process(self) -> bool:
-        """Whether no other process can read it."""
-        return "memory" in _protocols(_fsspec_of(self.file_system))
+        return {self.store.address(root) for root in self.roots}
 
     def partition_schema(self) -> pa.Schema:
         """Of the columns that stand in the names of folders."""
@@ -98,11 +95,17 @@ def find_files(data: Any, storage_options: Options = None) -> Dataset:
     files = [file for part in parts for file in part.files]
     if len({file.path for file in files}) < len(files):
         raise SourceError("a Parquet file is given twice; give each once")
+    apart = [part.where for part in parts if part.store.files != parts[0].store.files]
+    if apart:
+        raise SourceError(
+            f"{parts[0].where} and {apart[0]} lie in different stores; the files of one dataset "
+            "lie in one"
+        )
     base = posixpath.commonpath([posixpath.dirname(file.path) for file in files])
     files = [replace(file, name=posixpath.relpath(file.path, base)) for file in files]
     roots = tuple(root for part in parts for root in part.roots)
     where = parts[0].where if len(parts) == 1 else f"{parts[0].where} and {len(parts) - 1} more"
-    return Dataset(_typed(files), parts[0].file_system, where, roots, list(data), storage_options)
+    return Dataset(_typed(files), parts[0].store, where, roots, list(data), storage_options)
 
 
 def _found(text: str, given: Any, storage_options: Options) -> Dataset:
@@ -110,9 +113,13 @@ def _found(text: str, given: Any, storage_options: Options) -> Dataset:
         text = str(Path(text).expanduser().absolute())
     shown = without_secrets(text)
     with _reached(shown):
-        files, path = fsspec.url_to_fs(text, **(storage_options or {}))
-        files.invalidate_cache()
-        base, entries = _listing(files, path)
+        files, path = open_filesystem(text, storage_options)
+
+        def listed() -> tuple[str, dict[str, Any]]:
+            files.invalidate_cache()
+            return _listing(files, path)
+
+        base, entries = patiently(listed, text)
     if not entries:
         raise SourceError(
             f"there is no Parquet file at {shown}; files that end with {', '.join(ENDINGS)} are "
@@ -124,7 +131,9 @@ def _found(text: str, given: Any, storage_options: Options) -> Dataset:
         for name, told in sorted(entries.items())
     ]
     roots = tuple(file.path for file in found) if is_glob(path) else (path,)
-    return Dataset(_typed(found), arrow_files(files), shown, roots, given, storage_options)
+    local = address_of(files, path)[0] == "file"  # then pyarrow reads without Python
+    store = FileStore() if local else FileStore(text, dict(storage_options or {}))
+    return Dataset(_typed(found), store, shown, roots, given, storage_options)
 
 
 def _listing(files: Any, path: str) -> tuple[str, dict[str, Any]]:
@@ -140,8 +149,14 @@ def _listing(files: Any, path: str) -> tuple[str, dict[str, Any]]:
         }
         folders = [posixpath.dirname(name) for name in entries]
         return (posixpath.commonpath(folders) if folders else path), entries
-    if files.isfile(path):
-        return posixpath.dirname(path), {path: files.info(path)}
+    try:
+        told = files.info(path)  # `isfile` takes any failure for an absence
+    except FileNotFoundError as error:
+        if is_lacking_home(error):
+            raise
+        return path, {}
+    if told["type"] == "file":
+        return posixpath.dirname(path), {path: told}
     return path.rstrip("/"), _below(files, path)
 
 
@@ -190,14 +205,7 @@ def _of_arrow(data: ds.Dataset) -> Dataset:
         found.append(File(one.path, name, told.size, str(told.mtime_ns), values))
     where = f"the pyarrow dataset {base}"
     roots = tuple(file.path for file in found)
-    return Dataset(tuple(found), data.filesystem, where, roots, data)
-
-
-def with_sizes(files: Iterable[File]) -> int | None:
-    """Bytes of all files; None where one is not known."""
-    sizes = [file.size for file in files]
-    known = [size for size in sizes if size is not None]
-    return sum(known) if len(known) == len(sizes) else None
+    return Dataset(tuple(found), FileStore(given=data.filesystem), where, roots, data)
 
 
 def _typed(files: Sequence[File]) -> tuple[File, ...]:
@@ -230,33 +238,14 @@ def _number_of(texts: Sequence[str | None]) -> Any:
     return lambda text: text
 
 
-def arrow_files(files: Any) -> Any:
-    """One of fsspec's file systems as one of pyarrow's."""
-    if "file" in _protocols(files):
-        return arrow_fs.LocalFileSystem()  # reads without Python
-    return arrow_fs.PyFileSystem(arrow_fs.FSSpecHandler(files))
-
-
-def _fsspec_of(file_system: Any) -> Any:
-    handler = getattr(file_system, "handler", None)
-    if isinstance(handler, arrow_fs.FSSpecHandler):
-        return handler.fs
-    if isinstance(file_system, arrow_fs.LocalFileSystem):
-        return fsspec.filesystem("file")
-    return file_system
-
-
-def _protocols(files: Any) -> tuple[str, ...]:
-    told: Any = getattr(files, "protocol", None) or getattr(files, "type_name", "unknown")
-    return (told,) if isinstance(told, str) else tuple(told)
-
-
 @contextmanager
 def _reached(where: str) -> Iterator[None]:
     try:
         yield
+    except SourceError:  # it says what to do
+        raise
     except Exception as error:  # of a file system, a network, or a protocol that is not known
         raise SourceError(
-            f"{where} cannot be reached ({type(error).__name__}: {error}); check the address, your "
-            "access to it and storage_options"
+            f"{where} cannot be reached ({cause_of(error)}); check the address, your access to it "
+            "and storage_options"
         ) from error

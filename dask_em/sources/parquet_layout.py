@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.dataset as ds
 
+from dask_em.errors import SourceError
 from dask_em.sources.parquet_files import Dataset, File
 from dask_em.sources.parquet_filter import as_expression
 from dask_em.sources.where import Condition
@@ -78,23 +79,27 @@ def read_footers(dataset: Dataset, condition: Condition | None = None) -> list[F
 
     def footer(file: File) -> Footer:
         try:
-            fragment = form.make_fragment(file.path, dataset.file_system)
-            metadata = fragment.metadata
+            with dataset.store.open(file.path, file.size) as opened:
+                fragment = form.make_fragment(opened)
+                metadata = fragment.metadata
             schema = metadata.schema.to_arrow_schema()
+        except SourceError:  # of a store that does not answer: that says nothing of the file
+            raise
         except (OSError, pa.ArrowException) as error:
             return Footer(None, fault=f"{type(error).__name__}: {error}")
-        kept = None if condition is None else _kept(fragment, schema, condition, file)
+        shown = dataset.store.shown(file.path)
+        kept = None if condition is None else _kept(fragment, schema, condition, shown)
         return Footer(schema, tuple(_groups(metadata, kept)))
 
     with ThreadPoolExecutor(FOOTERS_AT_ONCE, thread_name_prefix="em-footer") as pool:
         return list(pool.map(footer, dataset.files))
 
 
-def _kept(fragment: Any, schema: pa.Schema, condition: Condition, file: File) -> list[int] | None:
+def _kept(fragment: Any, schema: pa.Schema, condition: Condition, shown: str) -> list[int] | None:
     """The row groups in which rows may fulfil a condition; None for all."""
     if not condition.names() <= set(schema.names):
         return None  # it asks for the names of folders as well, or for what is not there
-    expression = as_expression(condition, schema, file.path)
+    expression = as_expression(condition, schema, shown)
     return [group.id for group in fragment.subset(filter=expression, schema=schema).row_groups]
 
 

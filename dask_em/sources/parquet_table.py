@@ -119,7 +119,7 @@ class Table:
         weights = () if self.weights is None else (self.weights,)
         return TableReader(
             dict(enumerate(dataset.files)),
-            dataset.file_system,
+            dataset.store,
             tuple(dict.fromkeys((*self.features, *weights))),
             self.condition,
             self.asked,
@@ -131,7 +131,12 @@ class Table:
         wanted = pa.schema([field for field in read if field.name not in self.partitions.names])
         for file, footer in zip(dataset.files, self.footers, strict=True):
             if footer.schema is not None:
-                check_alike(footer.schema, wanted, file.path, dataset.files[first].path)
+                check_alike(
+                    footer.schema,
+                    wanted,
+                    dataset.store.shown(file.path),
+                    dataset.store.shown(dataset.files[first].path),
+                )
 
 
 def _first(dataset: Dataset, footers: Sequence[Footer]) -> int:
@@ -141,7 +146,7 @@ def _first(dataset: Dataset, footers: Sequence[Footer]) -> int:
             return number
     file, fault = dataset.files[0], footers[0].fault
     raise SourceError(
-        f"{file.path} cannot be read as Parquet ({fault})"
+        f"{dataset.store.shown(file.path)} cannot be read as Parquet ({fault})"
         + (f", nor can the {len(footers) - 1} other files of {dataset.where}" * (len(footers) > 1))
         + "; repair or leave out the files"
     )
