@@ -17,7 +17,6 @@ from dask_em.sources.arrays import NumpySource
 from dask_em.sources.registry import (
     in_memory,
     is_one_array,
-    is_stored,
     is_table,
     open_source,
     refuse_selection,
@@ -58,7 +57,10 @@ class Selection:
         )
 
     def meant_for(
-        self, data: Any, names: Sequence[Any] | None, storage_options: Mapping[str, Any] | None
+        self,
+        data: Any,
+        names: Sequence[Any] | None,
+        storage_options: Mapping[str, Any] | None = None,
     ) -> Selection:
         """What of this selection of a fit has a meaning for other data.
 
@@ -66,8 +68,8 @@ class Selection:
         ----------
         names : sequence of str, or None
             The features of the fit.
-        storage_options : mapping, or None
-            What the other data are reached by, where it is not that of the fit.
+        storage_options : mapping, optional
+            How the other data are reached, where that is said.
         """
         known = None if names is None else [str(name) for name in names]
         if has_named_columns(data):
@@ -75,7 +77,8 @@ class Selection:
             return Selection(None if self.features is None else known)
         if in_memory(data) or not selectable(data):
             return Selection()
-        options = (storage_options or self.storage_options) if is_stored(data) else None
+        # a path has no options, so those of a fit behind a URL are not for it
+        options = storage_options or (self.storage_options if _protocol(data) else None)
         if is_table(data, options):
             # whatever else a pattern of the fit would find
             return Selection(known or self.features, None, options)
@@ -112,6 +115,8 @@ class Selection:
 
 
 def _protocol(place: Any) -> str:
+    if isinstance(place, list | tuple) and place:
+        place = place[0]
     return place.partition("://")[0] if isinstance(place, str) and "://" in place else ""
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import dask.array as da
 import numpy as np
 import pytest
 import zarr
 from numpy.testing import assert_array_equal
+from zarr.storage import FsspecStore
 
 import dask_em
 from dask_em import PPCA, GaussianMixture, SchemaError, Standardize
@@ -92,6 +94,15 @@ def test_a_selection_is_remembered(here: str, there: str, saved: bool, tmp_path:
     # by name where there are names, otherwise as they come
     data = (NAMED[there[:-1]] if there.endswith("!") else UNNAMED[there])(tmp_path)
     assert_array_equal(labels(model, data), LABELS)
+
+
+def test_options_are_those_of_the_url_that_is_read(tmp_path: Path) -> None:
+    path, url = str(tmp_path / "x.zarr"), f"memory://{uuid4().hex}/x.zarr"
+    for store in (path, FsspecStore.from_url(url)):
+        zarr.create_array(store, data=ROWS)
+    model = fitted(url, storage_options={"skip_instance_cache": False})
+    for data in (url, path):
+        assert_array_equal(labels(model, data), LABELS)
 
 
 @pytest.mark.parametrize("there", ["frame", "group", "group-wider", "group-turned", "source"])

@@ -13,7 +13,6 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
-from numpy.testing import assert_array_equal
 
 import dask_em
 from dask_em import GaussianMixture
