@@ -8,20 +8,24 @@ and any Zarr reader can open it. The manifest is written last and makes the grou
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import zarr
+from zarr.errors import NodeTypeValidationError
 
 from dask_em.core.records import Array, Record
 from dask_em.errors import ArchiveError
 from dask_em.place import URL, Draft, Options, Place, parse_place
 
 __all__ = ["Archived", "Summary", "check_free", "exists", "inspect", "load", "save"]
+
+T = TypeVar("T")
 
 #: raised whenever an older dask_em could not read what a newer one writes
 FORMAT_VERSION = 1
@@ -31,6 +35,8 @@ MANIFEST = "dask_em"
 PLUGINS = "dask_em.models"
 #: the largest chunk in which an array is stored
 CHUNK_BYTES = 64 * 2**20
+#: so many arrays are written or read at a time
+AT_ONCE = 8
 
 # the remedies of the errors below
 ADDRESS = "check the address and your access to it"
@@ -219,35 +225,55 @@ def _summary(place: Place) -> Summary:
 
 
 def _write(draft: Draft, manifest: dict[str, Any], arrays: Mapping[str, Array]) -> None:
-    root = zarr.open_group(draft.store, mode="a", zarr_format=3)
-    if MANIFEST not in root.attrs:
-        root.attrs[MANIFEST] = {"format": manifest["format"], "complete": False}
-    for name, values in arrays.items():
-        stored = root.create_array(
-            _path(draft.folder, name),
-            shape=values.shape,
-            dtype=values.dtype,
-            chunks=_chunks(values),
-            config={"write_empty_chunks": True},  # so that a chunk that is missing was lost
-        )
-        stored[...] = values
+    if not draft.folder:  # else there is a model, with a manifest of its own
+        begun = {"format": manifest["format"], "complete": False}
+        zarr.create_group(draft.store, zarr_format=3, attributes={MANIFEST: begun})
+    nodes = {_path(draft.folder, name): _metadata(values) for name, values in arrays.items()}
+    # all at once: made one after the other, each array would look for all groups above it
+    made: dict[str, Any] = dict(zarr.create_hierarchy(store=draft.store, nodes=nodes))
+
+    def write(name: str) -> None:
+        made[_path(draft.folder, name)][...] = arrays[name]
+
+    _for_each(write, arrays)
+    root = zarr.open_group(draft.store, mode="r+", zarr_format=3)
     root.attrs[MANIFEST] = {**manifest, "folder": draft.folder}
 
 
 def _read(place: Place, manifest: Mapping[str, Any]) -> dict[str, Array]:
-    root = _open(place)
-    arrays = {}
-    for name, digest in manifest["arrays"].items():
-        stored = root.get(_path(manifest["folder"], name))
-        if not isinstance(stored, zarr.Array):
-            raise ArchiveError(f"the model at {place} lacks its array {name!r}; {RESTORE}")
-        arrays[name] = np.asarray(stored[...])
-        if _digest(arrays[name]) != digest:
+    store, digests = place.store(), manifest["arrays"]
+
+    def read(name: str) -> Array:
+        try:
+            path = _path(manifest["folder"], name)
+            stored = zarr.open_array(store, path=path, mode="r", zarr_format=3)
+        except (FileNotFoundError, NodeTypeValidationError) as error:
+            raise ArchiveError(
+                f"the model at {place} lacks its array {name!r}; {RESTORE}"
+            ) from error
+        values = np.asarray(stored[...])
+        if _digest(values) != digests[name]:
             raise ArchiveError(
                 f"the array {name!r} of the model at {place} does not hold the bytes that were "
                 f"saved; {RESTORE}"
             )
-    return arrays
+        return values
+
+    return dict(zip(digests, _for_each(read, digests), strict=True))
+
+
+def _for_each(call: Callable[[str], T], names: Iterable[str]) -> list[T]:
+    """What a call returns for each name, several at a time: each waits for answers of a store."""
+    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="em-archive") as pool:
+        return list(pool.map(call, names))
+
+
+def _metadata(values: Array) -> Any:
+    """How an array is stored, made in memory."""
+    config: Any = {"write_empty_chunks": True}  # so that a chunk that is missing was lost
+    return zarr.create_array(
+        {}, shape=values.shape, dtype=values.dtype, chunks=_chunks(values), config=config
+    ).metadata
 
 
 def _rebuilt(place: Place, tree: Mapping[str, Any], arrays: Mapping[str, Array]) -> Record:
