@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
+from copy import copy
 from typing import Any, Self, TypeVar, final
 
 from zarr.abc.store import ByteRequest, Store
@@ -16,7 +17,7 @@ from dask_em.remote.patience import patiently_awaited
 from dask_em.remote.secrets import without_secrets
 from dask_em.remote.trouble import is_absent, is_lacking_home
 
-__all__ = ["PatientStore", "open_store"]
+__all__ = ["PatientStore", "open_store", "patient"]
 
 T = TypeVar("T")
 
@@ -35,17 +36,29 @@ def open_store(
     return PatientStore(inner, url, options)
 
 
+def patient(store: FsspecStore) -> Store:
+    """A store that somebody else opened, as patient and strict as that of `open_store`.
+
+    It keeps the file system that it has, with its own tries of each request.
+    """
+    inner = copy(store)
+    inner.allowed_exceptions = ()
+    return PatientStore(inner, str(store.fs.unstrip_protocol(store.path)), None)
+
+
 @final
 class PatientStore(WrapperStore[FsspecStore]):
-    """A store whose requests are made again where that may help. It pickles as its URL.
+    """A store whose requests are made again where that may help.
+
+    It pickles as its URL and options, or, where these are not known, with its file system.
 
     Only an object that the store says it does not have is missing, and read as fill values; one
     that is denied or not answered is an error.
     """
 
-    def __init__(self, store: FsspecStore, url: str, options: Mapping[str, Any]) -> None:
+    def __init__(self, store: FsspecStore, url: str, options: Mapping[str, Any] | None) -> None:
         super().__init__(store)
-        self._url, self._options = url.rstrip("/"), dict(options)
+        self._url, self._options = url.rstrip("/"), options
 
     def __str__(self) -> str:
         return without_secrets(self._url)
@@ -54,6 +67,8 @@ class PatientStore(WrapperStore[FsspecStore]):
         return f"PatientStore({self})"
 
     def __reduce__(self) -> Any:
+        if self._options is None:
+            return type(self), (self._store, self._url, None)
         return _reopened, (self._url, self._options, self.read_only)
 
     def __eq__(self, other: object) -> bool:

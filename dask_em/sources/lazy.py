@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -16,6 +17,7 @@ from dask_em.engine.fingerprint import digest
 from dask_em.engine.source import Region
 from dask_em.errors import SchemaError
 from dask_em.sources.cf import Packing
+from dask_em.sources.reach import patiently_read
 from dask_em.sources.rows import row_dtype
 from dask_em.sources.sliced import cut_of
 from dask_em.sources.views import Resident, StoredView, View
@@ -49,7 +51,9 @@ class Lazy(View):
 
     @classmethod
     def of(cls, variable: xr.Variable) -> Lazy:
-        return cls(variable, _stored_chunks(variable))
+        data = _patient(variable._data)
+        patient = xr.Variable(variable.dims, data, variable.attrs, variable.encoding, fastpath=True)
+        return cls(patient, _stored_chunks(variable))
 
     @property
     def shape(self) -> tuple[int, ...]:  # type: ignore[override]
@@ -153,7 +157,9 @@ def _stored(variable: xr.Variable) -> StoredView | None:
         plain = packing.dtype(found.dtype, "a stored array")
     except SchemaError:  # times, say
         return None
-    return StoredView(found, packing, box) if plain == row_dtype(variable.dtype, "") else None
+    if plain != row_dtype(variable.dtype, ""):
+        return None
+    return StoredView(patiently_read(found), packing, box)
 
 
 def _beneath(array: Any) -> Any:
@@ -161,6 +167,16 @@ def _beneath(array: Any) -> Any:
     while hasattr(array, "array"):
         array = array.array
     return getattr(array, "_array", None) if type(array).__name__ == "ZarrArrayWrapper" else None
+
+
+def _patient(array: Any) -> Any:
+    """The array with a patient store beneath; what is the user's is left as it is."""
+    found = copy(array)
+    if hasattr(array, "array"):
+        found.array = _patient(array.array)
+    elif _beneath(array) is not None:
+        found._array = patiently_read(array._array)
+    return found
 
 
 def _packing(step: Any, packing: Packing, dtype: np.dtype[Any]) -> Packing | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from math import prod
 from typing import Any, final
@@ -12,8 +13,9 @@ import numpy as np
 
 from dask_em.core.block import Block
 from dask_em.core.records import Array
+from dask_em.engine.ahead import MOST_READS, at_once
 from dask_em.engine.source import Chunk, Partition, Reader, Region
-from dask_em.errors import ChunkError, DaskEmError
+from dask_em.errors import ChunkError, DaskEmError, SourceError
 from dask_em.sources.cells import NAMED_CHUNKS, TRIED_CHUNKS
 from dask_em.sources.columns import Column
 from dask_em.sources.graph import Graph, awaited, run
@@ -74,9 +76,12 @@ class ViewPartition(Partition):
         n = prod(part.stop - part.start for part in region)
         rows = np.empty((n, sum(column.axes.n_features for column in self.columns)), self.dtype)
         start = 0
-        for column in self.columns:
+        # where each request waits for an answer, all columns are asked for at once
+        several = 1 if self.reads_at_once == 1 else min(len(self.columns), MOST_READS)
+        calls = (partial(self._values, column, region, blocks) for column in self.columns)
+        for column, part in zip(self.columns, at_once(calls, several), strict=True):
             stop = start + column.axes.n_features
-            rows[:, start:stop] = self._values(column, region, blocks)
+            rows[:, start:stop] = part
             start = stop
         return rows
 
@@ -108,7 +113,8 @@ class ViewPartition(Partition):
             column = replace(column, array=column.array.given(blocks))
         try:
             return column.read(region)
-        except MemoryError:
+        except (MemoryError, SourceError):
+            # a store that does not answer, or denies access, holds no bad chunk: nothing is skipped
             raise
         except Exception as error:
             # whatever a codec, a file system or a library raises: there is no common class

@@ -11,6 +11,7 @@ from typing import Any, final
 import numpy as np
 import xarray as xr
 
+from dask_em.engine.ahead import remote_reads
 from dask_em.engine.fingerprint import Fingerprint, digest, probe
 from dask_em.engine.query import Query
 from dask_em.engine.source import Coordinate, Partition, Schema, Source
@@ -34,6 +35,7 @@ from dask_em.sources.parts import (
 )
 from dask_em.sources.paths import is_url
 from dask_em.sources.pieces import ViewPartition, narrowed
+from dask_em.sources.reach import any_local, any_remote
 from dask_em.sources.stored import metadata_of, some_bytes, when_written
 from dask_em.sources.tiling import Tiling
 from dask_em.sources.variables import Chosen, choose
@@ -66,9 +68,13 @@ class XarraySource(Source):
         self.schema = schema
         self._columns, self._weights = tuple(columns), weights
         self._tiling, self._graph, self._labels = tiling, graph, labelling
-        self.local = not labelling.chunks and all(
+        self._resident = not labelling.chunks and all(
             isinstance(bare(column), Resident) for column in columns
         )
+        stored = [array for column in self._every for array in column.array.stored()]
+        self.local = self._resident or any_local(stored)
+        if any_remote(stored):
+            self.reads_at_once = remote_reads(schema.chunk_bytes)
         shared = shared_task(graph, map(self._keys, range(schema.n_chunks))) if graph else None
         self.shares_work = shared is not None  # whether two chunks need the same upstream task
         if shared is not None:
@@ -201,7 +207,7 @@ class XarraySource(Source):
 
     def partition(self, chunks: range) -> Partition:
         columns, weights = self._columns, self._weights
-        if not self.local:
+        if not self._resident:
             regions = [self._tiling.grid.region(index) for index in chunks]
             columns = tuple(narrowed(column, regions) for column in columns)
             weights = None if weights is None else narrowed(weights, regions)
@@ -213,7 +219,8 @@ class XarraySource(Source):
             upstream(self._graph, [key for index in chunks for key in self._keys(index)]),
             self.schema.dtype,
             self.schema.describe,
-            self.local,
+            self._resident,
+            reads_at_once=self.reads_at_once,
         )
 
     def fingerprint(self) -> Fingerprint:

@@ -12,7 +12,7 @@ from typing import Any, final
 import numpy as np
 import zarr
 from zarr.abc.store import Store
-from zarr.storage import FsspecStore, MemoryStore, ObjectStore, WrapperStore, ZipStore
+from zarr.storage import ZipStore
 
 from dask_em.core.block import check_weights
 from dask_em.core.records import Array
@@ -36,6 +36,7 @@ from dask_em.sources.columns import (
 from dask_em.sources.coordinates import stored_coordinates
 from dask_em.sources.grid import Grid
 from dask_em.sources.paths import existing_path, is_url
+from dask_em.sources.reach import any_local, any_remote, patiently_read
 from dask_em.sources.stored import metadata_of, some_bytes, stored_bytes, when_written
 from dask_em.sources.tiling import Tiling
 
@@ -62,8 +63,9 @@ class ZarrSource(Source):
         self._group = group
         self._columns, self._weights = tuple(columns), weights
         self._grid, self._stored = grid, stored
-        self.local = any(_is_local(column.array.store) for column in columns)
-        if any(_is_remote(column.array.store) for column in columns):
+        arrays = [column.array for column in columns]
+        self.local = any_local(arrays)
+        if any_remote(arrays):
             self.reads_at_once = remote_reads(schema.chunk_bytes)
 
     @classmethod
@@ -176,7 +178,7 @@ def is_array(store: Any, storage_options: Mapping[str, Any] | None = None) -> bo
 
 def _open(store: Any, storage_options: Mapping[str, Any] | None) -> Any:
     if isinstance(store, zarr.Array | zarr.Group):
-        return store
+        return patiently_read(store)
     shown = without_secrets(str(store))
     if isinstance(store, str) and is_url(store):
         with _telling(shown, storage_options):
@@ -191,7 +193,7 @@ def _open(store: Any, storage_options: Mapping[str, Any] | None) -> Any:
         zipped = path.is_file() and zipfile.is_zipfile(path)
         opened = ZipStore(path, mode="r") if zipped else str(path)
     with _telling(shown, storage_options):
-        return zarr.open(opened, mode="r")
+        return patiently_read(zarr.open(opened, mode="r"))
 
 
 def _open_remote(store: Store) -> Any:
@@ -283,27 +285,3 @@ def _weights(
     shape, weights = first.axes.sample_shape, np.asarray(weights)
     flat = weights.reshape(-1) if weights.shape == shape else weights
     return check_weights(flat, prod(shape)).reshape(shape)
-
-
-def _is_local(store: Store) -> bool:
-    store = _innermost(store)
-    return isinstance(store, MemoryStore) or "memory" in _protocols(store)
-
-
-def _is_remote(store: Store) -> bool:
-    """Whether each request waits for the answer of another machine."""
-    store = _innermost(store)
-    here = {"file", "local", "memory"}
-    return isinstance(store, FsspecStore | ObjectStore) and not here & _protocols(store)
-
-
-def _innermost(store: Store) -> Store:
-    while isinstance(store, WrapperStore):
-        store = store._store
-    return store
-
-
-def _protocols(store: Store) -> set[str]:
-    if not isinstance(store, FsspecStore):
-        return set()
-    return set(np.atleast_1d(getattr(store.fs, "protocol", "")).tolist())

@@ -17,6 +17,7 @@ from dask_em.engine.stream import Reading, stream
 from dask_em.errors import ChunkError, SourceError
 from dask_em.remote import patience
 from dask_em.remote.store import open_store
+from dask_em.sources.lazy import view_of
 from tests.s3 import Bucket
 
 ROWS = np.random.default_rng(3).normal(size=(1000, 4))
@@ -68,6 +69,67 @@ def test_a_group_is_opened_in_few_requests(
     source = opened(bucket, url, features=["u", "w"])
     assert len(bucket.proxy.requests) <= most
     np.testing.assert_array_equal(rows_of(source), ROWS[:, [0, 2]])
+
+
+def as_dataset(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """What xarray opens behind a URL, by a client that makes one try of each request."""
+    xarray = pytest.importorskip("xarray")
+    monkeypatch.setattr("s3fs.S3FileSystem.retries", 1)
+    once = {"retries": {"total_max_attempts": 1}, **bucket.options["config_kwargs"]}
+    options = {**bucket.options, "config_kwargs": once}
+    url = group(bucket, "d.zarr", 3, consolidated=True)
+    ds = xarray.open_zarr(url, storage_options=options, chunks=None)
+    bucket.proxy.count()
+    return ds[["u", "w"]]
+
+
+FOUND = {
+    "box": lambda ds: (ds, ROWS[:, [0, 2]]),
+    "chunks": lambda ds: (ds.chunk(a=200), ROWS[:, [0, 2]]),
+    "through xarray": lambda ds: (ds.isel(a=slice(None, None, -1)), ROWS[::-1, [0, 2]]),
+    "group": lambda ds: (_group_beneath(ds), ROWS[:, [0, 2]]),
+}
+
+
+def _group_beneath(ds: Any) -> Any:
+    store = view_of(ds.u.variable, "u").array.store._store
+    return zarr.open_group(zarr.storage.FsspecStore(store.fs, path=store.path), mode="r")
+
+
+@pytest.mark.parametrize("kind", FOUND)
+def test_what_was_opened_behind_a_url_is_read_patiently(
+    bucket: Bucket, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, rows = FOUND[kind](as_dataset(bucket, monkeypatch))
+    source = open_source(data, features=["u", "w"])
+    assert source.reads_at_once > 1
+    bucket.proxy.fault("slow down", "GET .*/c/", times=2)
+    bucket.proxy.latency = 0.05
+    found = pickle.loads(pickle.dumps(source.partition(range(source.schema.n_chunks))))
+    read = [found.open()(index).block.values for index in found.chunks]
+    np.testing.assert_array_equal(np.concatenate(read), rows)
+    assert bucket.proxy.most_in_flight > 1
+
+
+@pytest.mark.parametrize("kind", FOUND)
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("slow down", "did not answer in 5 tries"),
+        ("denied", "access to s3://.* is denied"),
+        ("no bucket", "the bucket of s3://.* does not exist"),
+    ],
+)
+def test_a_store_that_gives_no_answer_holds_no_bad_chunk(
+    bucket: Bucket, kind: str, fault: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, _ = FOUND[kind](as_dataset(bucket, monkeypatch))
+    source = open_source(data, features=["u", "w"])
+    bucket.proxy.fault(fault, "GET .*/c/")
+    partition = source.partition(range(source.schema.n_chunks))
+    with pytest.raises(SourceError, match=message) as caught:
+        partition.open()(0)
+    assert not isinstance(caught.value, ChunkError)
 
 
 def test_many_requests_are_in_flight_and_rows_come_in_order(bucket: Bucket) -> None:

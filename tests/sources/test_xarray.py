@@ -13,11 +13,14 @@ import numpy as np
 import pytest
 import xarray as xr
 import zarr
+from distributed import Client
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.testing import assert_allclose
 
+from dask_em import GaussianMixture
 from dask_em.engine.query import Filled, Label, Probability
-from dask_em.errors import ChunkError, DataError, SchemaError, SourceError
+from dask_em.errors import ChunkError, DataError, InputError, SchemaError, SourceError
 from dask_em.sources.lazy import Lazy, view_of
 from dask_em.sources.registry import in_memory, open_source
 from dask_em.sources.views import Resident, StoredView
@@ -362,3 +365,19 @@ def test_a_file_behind_a_url(tmp_path: Path) -> None:
     np.testing.assert_array_equal(rows[:, 0], np.arange(20.0))
     with pytest.raises(SourceError, match="there is no file memory://files/v.nc"):
         open_source("memory://files/v.nc", features=["u"])
+
+
+@pytest.mark.parametrize("chunks", [None, {}], ids=["lazy", "chunked"])
+def test_what_lies_in_the_memory_of_this_process_is_read_in_it(chunks: Any, client: Client) -> None:
+    pytest.importorskip("fsspec")
+    made = dataset()[["t"]].drop_vars("region")
+    made.to_zarr("memory://em-here.zarr", mode="w", consolidated=False)
+    # a worker would find nothing there, and read fill values
+    ds = xr.open_zarr("memory://em-here.zarr", chunks=chunks, consolidated=False)
+    source = XarraySource.open(ds)
+    assert source.local
+    assert not source.partition(range(1)).resident
+    with pytest.raises(InputError, match="in this process's memory"):
+        GaussianMixture(2, random_state=0).fit(ds, client=client)
+    found = GaussianMixture(2, random_state=0).fit(ds)
+    assert_allclose(found.means_, GaussianMixture(2, random_state=0).fit(made).means_)
