@@ -15,12 +15,12 @@ from dask_em.engine.ahead import remote_reads
 from dask_em.engine.fingerprint import Fingerprint, digest, probe
 from dask_em.engine.query import Query
 from dask_em.engine.source import Coordinate, Partition, Schema, Source
-from dask_em.errors import SchemaError, SourceError
+from dask_em.errors import SchemaError
 from dask_em.place import without_secrets
-from dask_em.remote.files import open_filesystem
 from dask_em.sources.apart import addresses_of
 from dask_em.sources.columns import Column
 from dask_em.sources.computed import Computed
+from dask_em.sources.files import open_dataset
 from dask_em.sources.graph import Graph, optimized, shared_task, upstream
 from dask_em.sources.labelled import Labels
 from dask_em.sources.lazy import Lazy
@@ -33,7 +33,6 @@ from dask_em.sources.parts import (
     units_of,
     weighing_of,
 )
-from dask_em.sources.paths import is_url
 from dask_em.sources.pieces import ViewPartition, narrowed
 from dask_em.sources.reach import any_local, any_remote
 from dask_em.sources.stored import metadata_of, some_bytes, when_written
@@ -179,24 +178,7 @@ class XarraySource(Source):
         SourceError
             If the file does not exist or cannot be read.
         """
-        shown = without_secrets(str(os.fspath(path)))
-        try:
-            opened: Any = path
-            if isinstance(path, str) and is_url(path):
-                files, name = open_filesystem(path, storage_options)
-                opened = files.open(name)
-            dataset = xr.open_dataset(opened, chunks=None, **options)
-        except (MemoryError, SourceError):
-            raise
-        except FileNotFoundError as error:
-            raise SourceError(f"there is no file {shown}; check the path") from error
-        except Exception as error:
-            # an engine, a file system or a codec may raise anything here
-            raise SourceError(
-                f"{shown} cannot be opened by xarray ({type(error).__name__}: {error}); check "
-                "that the file is whole, and that the package of its format is installed "
-                "(netCDF4, h5netcdf or scipy for NetCDF)"
-            ) from error
+        dataset = open_dataset(path, storage_options, **options)
         return cls.open(
             dataset,
             features=features,
@@ -274,7 +256,7 @@ def _stored_where(data: Any, columns: Sequence[Column]) -> str | None:
     arrays = [array for column in columns for array in column.array.stored()]
     if not arrays or data.encoding.get("source"):
         return None
-    place = str(arrays[0].store_path).removesuffix(f"/{arrays[0].path}")
+    place = str(arrays[0].store_path).removesuffix(f"/{arrays[0].path}").removeprefix("file://")
     return f"xarray {type(data).__name__} of {without_secrets(place)}"
 
 
