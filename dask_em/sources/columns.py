@@ -64,6 +64,14 @@ class Column:
     def label(self) -> str:
         return self.name or "the array at the root"
 
+    @property
+    def offsets(self) -> tuple[int, ...]:
+        """Along each axis how far inside a chunk the array begins: a part of one, perhaps."""
+        box = getattr(self.array, "box", None)
+        if box is None:
+            return (0,) * len(self.array.shape)
+        return tuple(p.start % length for p, length in zip(box, self.array.chunks, strict=True))
+
     def read(self, region: Region) -> Array:
         """(n, f) values of a region of the samples."""
         selection = self.axes.selection(region)

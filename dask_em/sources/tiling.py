@@ -102,10 +102,12 @@ def _joined(columns: Sequence[Column], row_bytes: int) -> Grid:
 def _decodings(column: Column, grid: Grid) -> float:
     """How often each stored chunk is decoded in a pass: once for every cell that it touches."""
     mine = column.axes.sample_part(column.array.chunks)
-    axes = zip(mine, grid.largest, grid.counts, strict=True)
+    offsets = column.axes.sample_part(column.offsets)
     return prod(
-        1.0 if count <= 1 or cell % own == 0 else own / cell + bool(own % cell)
-        for own, cell, count in axes
+        1.0
+        if count <= 1 or (cell % own == 0 and not offset)
+        else own / cell + bool(own % cell or offset)
+        for own, offset, cell, count in zip(mine, offsets, grid.largest, grid.counts, strict=True)
     )
 
 
@@ -120,6 +122,15 @@ def _warn_of_straddling(
     if often:
         worst = max(often, key=lambda column: _decodings(column, grid))
         own, cells = worst.axes.sample_part(worst.array.chunks), grid.largest
+        if any(worst.axes.sample_part(worst.offsets)):
+            warnings.warn(
+                f"{where} is a selection that begins inside chunks of {own} rows of array "
+                f"{worst.label}, so each is decoded about {_decodings(worst, grid):.0f} times a "
+                "pass; begin it at a multiple of these lengths if a pass takes long",
+                UserWarning,
+                stacklevel=4,
+            )
+            return
         warnings.warn(
             f"array {worst.label} of {where} has chunks of {own} rows where {first.label} is read "
             f"{cells} at a time, so each is decoded about {_decodings(worst, grid):.0f} times a "

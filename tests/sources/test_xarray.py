@@ -199,6 +199,19 @@ def test_a_box_of_what_dask_reads_is_read_beneath_dask(tmp_path: Path) -> None:
     assert rows_of(source).tobytes() == rows_of(lazy).tobytes()
 
 
+def test_a_box_that_begins_inside_a_chunk_costs_memory_and_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dask_em.sources.tiling.TARGET_BYTES", 1)  # no chunks are joined
+    ds = lazily(tmp_path)
+    # chunks of t are (4, 5, 2)
+    whole = XarraySource.open(ds.isel(time=slice(4, None)), features=["t"], sample_dims=GRID)
+    with pytest.warns(UserWarning, match=r"begins inside chunks of \(4, 5, 2\) .* 2 times a pass"):
+        cut = XarraySource.open(ds.isel(time=slice(3, None)), features=["t"], sample_dims=GRID)
+    assert whole.schema.decoding_bytes == 0
+    assert cut.schema.decoding_bytes == 4 * 5 * 2 * 8
+
+
 def test_reading_leaves_nothing_in_the_dataset(tmp_path: Path) -> None:
     ds = netcdf(tmp_path)
     rows_of(XarraySource.open(ds, **FEATURES))
@@ -381,3 +394,16 @@ def test_what_lies_in_the_memory_of_this_process_is_read_in_it(chunks: Any, clie
         GaussianMixture(2, random_state=0).fit(ds, client=client)
     found = GaussianMixture(2, random_state=0).fit(ds)
     assert_allclose(found.means_, GaussianMixture(2, random_state=0).fit(made).means_)
+
+
+def test_no_secret_is_told_of_a_file_that_cannot_be_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: Any, **__: Any) -> Any:
+        raise ValueError("denied to key hush-hush-hush")
+
+    monkeypatch.setattr(xr, "open_dataset", fails)
+    (tmp_path / "x.nc").touch()
+    with pytest.raises(SourceError, match="x.nc cannot be opened by xarray") as caught:
+        XarraySource.open_file(tmp_path / "x.nc", storage_options={"secret": "hush-hush-hush"})
+    assert "hush" not in str(caught.value)
