@@ -15,6 +15,7 @@ from dask_em.core.records import Array
 from dask_em.engine.query import Query
 from dask_em.engine.source import Coordinate
 from dask_em.sources.columns import Column
+from dask_em.sources.layout import named_apart
 from dask_em.sources.variables import Chosen
 
 __all__ = ["Labels"]
@@ -115,13 +116,16 @@ class Labels:
         return answers.rechunk(wanted)
 
     def _one(self, answers: Any, query: Query) -> xr.DataArray:
-        taken = self.sample_dims  # where a sample dimension has the name of an axis
-        axes = [f"model_{axis}" if axis in taken else axis for axis in query.axes]
+        axes = named_apart(query.axes, self.sample_dims)
         places = {
             axis: np.arange(length) for axis, length in zip(axes, query.trailing, strict=True)
         }
         return xr.DataArray(
-            answers, self._of_samples, (*taken, *axes), query.name, dict(query.attributes)
+            answers,
+            self._of_samples,
+            (*self.sample_dims, *axes),
+            query.name,
+            dict(query.attributes),
         ).assign_coords(places)
 
     def _as_variables(self, rows: Any) -> xr.DataArray | xr.Dataset:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import gcd
-from typing import Self
+from typing import Any, Self
 
 from dask_em.engine.source import Schema
 from dask_em.errors import SchemaError
 
-__all__ = ["Layout"]
+__all__ = ["Layout", "named_apart"]
 
 #: a chunk of the output may be this much shorter than the longest chunk that is read
 FINEST = 8
@@ -53,8 +53,13 @@ class Layout:
         return cls(
             (*shape, *trailing),
             (*chunks, *(max(1, length) for length in trailing)),
-            (*names, *axes),
+            (*names, *named_apart(axes, names)),
         )
+
+
+def named_apart(axes: Sequence[str], sample_dims: Sequence[Any]) -> list[str]:
+    """Names of the axes of answers, of which none is that of a sample axis."""
+    return [f"model_{axis}" if axis in sample_dims else axis for axis in axes]
 
 
 def _chunks(schema: Schema) -> tuple[int, ...]:

@@ -165,6 +165,19 @@ def test_written_answers_have_the_coordinates_of_the_input(kind: str, tmp_path: 
     assert (found["class"].values == model.predict(ds).values).all()
 
 
+def test_a_sample_dimension_may_be_called_like_an_axis_of_answers(tmp_path: Path) -> None:
+    ds = dataset()[["t"]].rename(time="component")
+    model = GaussianMixture(2, random_state=0).fit(ds)
+    shares, url = model.predict_proba(ds), tmp_path / "out.zarr"
+    assert shares.dims == ("component", "lat", "lon", "model_component")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model.write_predictions(ds, url, probabilities=url)
+        found = xr.open_zarr(url)
+    assert found.probability.dims == shares.dims
+    assert (found.probability.values == shares.values).all()
+
+
 def test_filled_rows_and_reconstructions_are_written(tmp_path: Path) -> None:
     ds = chunked(tmp_path)
     model = PPCA(1).fit(ds, **FEATURES)
