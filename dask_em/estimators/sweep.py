@@ -223,7 +223,8 @@ def sweep(
     )
     best = _best(candidates, criterion)
     estimator, member = entries[best][0], found.members[best]
-    vars(estimator).update(noted_features(estimators[0]))
+    for name, value in noted_features(estimators[0]).items():
+        setattr(estimator, name, value)
     estimator._selection, estimator.mapping_ = selection.remembered, prepared.mapping
     keep(estimator, prepared.completed(_fitted(member)), np.dtype(source.schema.dtype))
     _warn(candidates[best], found.history[-1])

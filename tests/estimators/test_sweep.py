@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
 from sklearn.exceptions import ConvergenceWarning
@@ -18,6 +19,7 @@ from dask_em.engine.monitor import Monitor
 from dask_em.engine.passes import Passes
 from dask_em.engine.runner import LocalRunner
 from dask_em.engine.stream import Reading
+from dask_em.estimators.rows import open_rows
 from dask_em.estimators.sweep import Sweep
 from dask_em.models.gaussian import Gaussian
 from dask_em.models.mixture import Mixture
@@ -378,3 +380,19 @@ def test_the_cluster_changes_no_bit(client, monkeypatch):
     assert len(there.history) > 1
     assert there.to_dicts() == here.to_dicts()
     assert (there.best.covariances_ == here.best.covariances_).all()
+
+
+def test_rows_are_opened_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The best mixture knows the features all the same."""
+    opened: list[object] = []
+
+    def counted(*args, **options):
+        opened.append(args)
+        return open_rows(*args, **options)
+
+    monkeypatch.setattr("dask_em.estimators.sweep.open_rows", counted)
+    frame = pd.DataFrame(rows(50), columns=["a", "b"])
+    best = sweep(frame, [1, 2], covariance_type=["diag"], random_state=0).best
+    assert len(opened) == 1
+    assert list(best.feature_names_in_) == ["a", "b"]
+    assert best.n_features_in_ == 2
