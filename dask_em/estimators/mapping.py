@@ -121,7 +121,7 @@ def mapped_for(estimator: Any, source: Source, given: Any) -> Source:
 
 def recalled(source: Source, kinds: Iterable[type[Query]]) -> Source:
     """The source, with what is stored beside mapped rows where answers to a query need it."""
-    wanted = any(kind.of_features is not None for kind in kinds)
+    wanted = any(kind.of_features in ("filled", "deviations") for kind in kinds)
     return source.recalling() if wanted and isinstance(source, MappedSource) else source
 
 

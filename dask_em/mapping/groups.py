@@ -12,7 +12,7 @@ import numpy as np
 from dask_em.core.records import Array
 from dask_em.errors import InputError, SchemaError
 from dask_em.mapping.features import Features
-from dask_em.mapping.step import MappingStep, Samples
+from dask_em.mapping.step import Applied, MappingStep, Region, Samples, Unchanged
 
 __all__ = ["SEASONS", "Groups", "part_of_time", "parts_of_time", "times_of"]
 
@@ -38,7 +38,7 @@ _CALENDARS = ("standard", "gregorian", "proleptic_gregorian")
 
 @final
 @dataclass(frozen=True)
-class Groups(MappingStep):
+class Groups(MappingStep, Unchanged):
     """Say to which group each sample belongs, for ``Anomaly(..., by="groups")``.
 
     It belongs to the rows and not to the model: give it again with other rows.
@@ -80,14 +80,8 @@ class Groups(MappingStep):
         self.axis(samples)
         return self
 
-    def apply(self, values: Array, rows: slice) -> Array:
-        return values
-
-    def undo(self, values: Array, rows: slice) -> Array:
-        return values
-
-    def undo_deviation(self, values: Array) -> Array:
-        return values
+    def cut(self, region: Region) -> Applied:
+        return Unchanged()  # an anomaly has its own part of the index
 
 
 def axis_of(dim: str | int, samples: Samples, who: str) -> int:

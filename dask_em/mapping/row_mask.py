@@ -11,7 +11,7 @@ from dask_em.core.records import Array
 from dask_em.errors import SchemaError
 from dask_em.mapping.features import Features
 from dask_em.mapping.groups import axis_of
-from dask_em.mapping.step import Applied, MappingStep, Region, Samples
+from dask_em.mapping.step import Applied, MappingStep, Region, Samples, Unchanged
 
 __all__ = ["RowMask"]
 
@@ -19,22 +19,9 @@ __all__ = ["RowMask"]
 LARGEST = 1 << 30
 
 
-class _Unchanged(Applied):
-    """Values stay as they are."""
-
-    def apply(self, values: Array, rows: slice) -> Array:
-        return values
-
-    def undo(self, values: Array, rows: slice) -> Array:
-        return values
-
-    def undo_deviation(self, values: Array) -> Array:
-        return values
-
-
 @final
 @dataclass(frozen=True)
-class RowMask(MappingStep, _Unchanged):
+class RowMask(MappingStep, Unchanged):
     """Leave out the rows where a mask is False.
 
     They do not enter a fit or a score, and get the label -1 and NaN for every other answer. A mask
@@ -114,7 +101,7 @@ class RowMask(MappingStep, _Unchanged):
 
 @final
 @dataclass(frozen=True)
-class _Masked(_Unchanged):
+class _Masked(Unchanged):
     """A mask, or the part of it that some chunks need."""
 
     mask: Any
@@ -145,7 +132,7 @@ class _Masked(_Unchanged):
 
 @final
 @dataclass(frozen=True)
-class _Kept(_Unchanged):
+class _Kept(Unchanged):
     """The mask of one chunk."""
 
     rows: Array  # (n,) bool

@@ -17,7 +17,7 @@ from dask_em.mapping.features import Features
 if TYPE_CHECKING:
     from dask_em.mapping.groups import Groups
 
-__all__ = ["Applied", "MappingStep", "Region", "Samples"]
+__all__ = ["Applied", "MappingStep", "Region", "Samples", "Unchanged"]
 
 #: one slice per sample axis, with known start and stop
 Region: TypeAlias = tuple[slice, ...]
@@ -92,6 +92,19 @@ class Applied(ABC):
     def lost(self, counts: Array) -> str:
         """How many did in each of these columns, in words."""
         raise AssertionError(f"{type(self).__name__} loses nothing, but {counts}")
+
+
+class Unchanged(Applied):
+    """Values stay as they are."""
+
+    def apply(self, values: Array, rows: slice) -> Array:
+        return values
+
+    def undo(self, values: Array, rows: slice) -> Array:
+        return values
+
+    def undo_deviation(self, values: Array) -> Array:
+        return values
 
 
 @dataclass(frozen=True)

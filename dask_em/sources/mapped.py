@@ -69,7 +69,8 @@ class MappedSource(Source):
         # where chunks lie is worked out only if a step wants to know
         placed = any(step.of_places for step in self.mapping)
         self._grid = _grid(schema) if placed else None
-        self.schema = _schema(schema, self.mapping.after(known))
+        n_subtracted = sum(step.of_places and not step.of_data for step in self.mapping)
+        self.schema = _schema(schema, self.mapping.after(known), n_subtracted)
         self.local, self._recalls = source.local, False
         self.reads_at_once = source.reads_at_once
 
@@ -80,15 +81,16 @@ class MappedSource(Source):
         return other
 
     def partition(self, chunks: range) -> Partition:
-        part, located = self.source.partition(chunks), self._located
+        part, region = self.source.partition(chunks), None
         if self._grid is not None and chunks:
-            located = located.cut(_around([self._grid.region(index) for index in chunks]))
+            region = _around([self._grid.region(index) for index in chunks])
         return MappedPartition(
             chunks,
             part,
-            located,
+            self._located,
             part.resident,
             self._recalls,
+            region,
             reads_at_once=self.reads_at_once,
         )
 
@@ -122,9 +124,16 @@ class MappedPartition(Partition):
     """A run of chunks, mapped as they are read."""
 
     part: Partition  # of the source
-    mapping: LocatedChain  # with what these chunks need of it
+    mapping: LocatedChain
     resident: bool = False
     recalls: bool = False  # whether chunks also hold what is stored
+    region: Region | None = None  # outside of which nothing of the mapping is needed
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What travels: in one process all partitions share what the mapping holds."""
+        if self.region is None:
+            return dict(vars(self))
+        return {**vars(self), "mapping": self.mapping.cut(self.region), "region": None}
 
     def open(self) -> Reader:
         read, mapped = self.part.open(), _Mapper(self.mapping, self.recalls)
@@ -171,8 +180,8 @@ def _samples(source: Source) -> Samples | None:
     return Samples(schema.sample_shape, schema.sample_dims, source.coordinates, schema.describe)
 
 
-def _schema(schema: Schema, features: Features) -> Schema:
-    """That of mapped rows."""
+def _schema(schema: Schema, features: Features, n_subtracted: int) -> Schema:
+    """That of mapped rows, from which so many values are subtracted that depend on their place."""
     saved = 0
     if schema.sample_chunks is not None:
         rows = prod(max(lengths, default=0) for lengths in schema.sample_chunks)
@@ -183,8 +192,10 @@ def _schema(schema: Schema, features: Features) -> Schema:
         feature_names=features.names,
         feature_units=features.units,
         chunk_bytes=schema.chunk_bytes - saved,
-        # the rows as they were read, and what is subtracted from them
-        decoding_bytes=schema.decoding_bytes + 2 * schema.chunk_bytes,
+        # the rows as they were read, and what is subtracted, or what answers are made of
+        decoding_bytes=schema.decoding_bytes
+        + schema.chunk_bytes
+        + max(schema.chunk_bytes, n_subtracted * schema.chunk_bytes * 8 // schema.dtype.itemsize),
     )
 
 

@@ -393,3 +393,12 @@ def test_regimes(shared_data: Path) -> None:
         warnings.simplefilter("ignore")
         model.fit(ds, features=list(ds.data_vars), sample_dims=dims, sample_weight=weights)
     assert model.predict(ds).dims == dims
+
+
+def test_lazy_latent_variables_stay_lazy(tmp_path: Path) -> None:
+    ds = chunked(tmp_path / "x.zarr")
+    model = PPCA(1).fit(ds, **FEATURES)
+    scores = model.transform(ds)
+    rows = model.inverse_transform(scores)
+    assert hasattr(rows, "dask")
+    assert_allclose(rows.compute(), model.inverse_transform(scores.values), rtol=1e-12)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pickle
+import tracemalloc
 from typing import Any
 
+import dask.array as da
 import numpy as np
 import pytest
 import xarray
@@ -16,6 +18,7 @@ from dask_em.engine.source import Source
 from dask_em.mapping.chain import Chain
 from dask_em.mapping.features import Features
 from dask_em.sources.arrays import NumpySource
+from dask_em.sources.dask import DaskSource
 from dask_em.sources.mapped import MappedSource
 from tests.sources.named import NamedSource, days_since
 
@@ -28,6 +31,9 @@ OCEAN = xarray.Dataset(
     {name: (DIMS, CUBE[..., j]) for j, name in enumerate(["sst", "ssh"])},
     coords={"time": TIMES, "lat": LAT, "lon": LON},
 )
+
+
+LEVELS = RNG.normal(size=(2, 5, 6, 2))
 
 
 def source(cube: np.ndarray = CUBE, **options: Any) -> NamedSource:
@@ -139,6 +145,32 @@ def test_however_it_is_cut_and_only_what_is_needed_travels() -> None:
     inner = here.partition(range(1))
     extra = len(pickle.dumps(whole.partition(range(1)))) - len(pickle.dumps(inner))
     assert extra < climatology.nbytes / 3
+
+
+def test_partitions_of_one_process_share_the_climatology() -> None:
+    whole = mapped(source(), Groups(np.arange(len(TIMES)) % 2), Anomaly(LEVELS, by="groups"))
+    parts = [whole.partition(range(1)) for _ in range(2)]
+    assert parts[0].mapping is parts[1].mapping
+    long = NamedSource(np.zeros((50_000, 2)), ("time",), ["sst", "ssh"])
+    groups = Groups(np.arange(50_000) % 2)
+    far = mapped(long, groups, Anomaly(LEVELS[:, 0, 0], by="groups")).partition(range(1))
+    extra = len(pickle.dumps(far)) - len(pickle.dumps(long.partition(range(1))))
+    assert extra < groups.index.nbytes / 2  # of the index what is needed, once
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("n", [1, 2])
+def test_memory_that_is_promised(dtype: str, n: int) -> None:
+    rows = np.ones((100_000, 3), dtype)
+    anomalies = [Anomaly(np.ones((2, 3)), by="groups")] * n
+    there = mapped(DaskSource(da.from_array(rows)), Groups(np.arange(len(rows)) % 2), *anomalies)
+    read = there.partition(range(1)).open()
+    tracemalloc.start()
+    chunk = read(0)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(chunk.block) == len(rows)
+    assert peak < there.schema.chunk_bytes + there.schema.decoding_bytes
 
 
 def test_a_record_comes_back() -> None:
