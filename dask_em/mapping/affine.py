@@ -35,7 +35,7 @@ class Standardize(MappingStep):
     features : sequence of str or int, optional
         Those that are standardized; by default all.
     means, scales : array (d,), optional
-        As a fit has found them.
+        As a fit has found them, both or neither; scales are above 0.
     """
 
     features: Any = None
@@ -44,14 +44,23 @@ class Standardize(MappingStep):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "features", chosen(self.features))
+        for name in ("means", "scales"):
+            object.__setattr__(self, name, _given(getattr(self, name), f"Standardize {name}"))
+        if (self.means is None) != (self.scales is None):
+            raise InputError("Standardize takes both means and scales, or neither and learns them")
+        if self.scales is not None and not np.all(self.scales > 0):
+            raise InputError(
+                f"Standardize has scales={np.asarray(self.scales).tolist()}; they must be above 0"
+            )
 
     @property
     def needs_moments(self) -> bool:
-        return self.means is None or self.scales is None
+        return self.means is None
 
     def bound(self, features: Features) -> Self:
         _columns(self.features, features, "Standardize")
-        _check_length(self.means, features, "means")
+        for name in ("means", "scales"):
+            _check_length(getattr(self, name), features, f"Standardize {name}")
         return self
 
     def fitted(self, features: Features, moments: FeatureMoments) -> Self:
@@ -68,7 +77,7 @@ class Standardize(MappingStep):
                 f"{int(flags.sum())} of {features.n} features are constant and were not divided by "
                 f"their standard deviation of 0: {listed(flags, features.names)}; leave them out",
                 UserWarning,
-                stacklevel=2,
+                stacklevel=7,  # where the user called fit
             )
         return replace(self, means=means, scales=scales)
 
@@ -203,12 +212,18 @@ def _given(values: Any, what: str) -> Any:
     if isinstance(values, Mapping):
         values = tuple(values.items())
     named = isinstance(values, tuple) and all(isinstance(one, Sequence) for one in values)
-    if named and values:
-        pairs = tuple((chosen(name), float(value)) for name, value in values)
-        numbers = np.array([value for _, value in pairs])
-        found: Any = tuple((names[0], value) for names, value in pairs if names)
-    else:
-        found = numbers = np.array(values, dtype=np.float64)
+    try:
+        if named and values:
+            pairs = tuple((chosen(name), float(value)) for name, value in values)
+            numbers = np.array([value for _, value in pairs])
+            found: Any = tuple((names[0], value) for names, value in pairs if names)
+        else:
+            found = numbers = np.array(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"{what} are {values!r}; give a number for each feature, or a mapping of names to "
+            "numbers"
+        ) from error
     if not np.isfinite(numbers).all():
         raise InputError(f"{what} are {numbers.tolist()}; they must be finite")
     return found

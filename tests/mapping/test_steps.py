@@ -105,6 +105,12 @@ def test_standardize_is_as_numpy_has_it(rows: np.ndarray, weighted: bool, single
     assert_allclose(mapped(rows, step), (rows - mean) / spread, rtol=1e-9, atol=1e-9)
 
 
+def test_lists_are_numbers_too() -> None:
+    rows = np.arange(6.0).reshape(2, 3)
+    given = Standardize(means=[1, -2, 300], scales=[2, 1, 0.1])  # type: ignore[arg-type]
+    assert_array_equal(mapped(rows, given), mapped(rows, AFFINE[0]))
+
+
 def test_standardize_some() -> None:
     rows = np.random.default_rng(0).normal(size=(50, 3)) * 3 + 1
     step = Standardize(["b"]).bound(ABC).fitted(ABC, FeatureMoments.of(Block(rows)))
@@ -197,6 +203,10 @@ def test_log_says_what_it_lost() -> None:
         (lambda: Centre({"a": 1.0}, ["a"]), "not both"),
         (lambda: Standardize(["z"]).bound(ABC), "Standardize wants the feature 'z'"),
         (lambda: Standardize(means=np.ones(2), scales=np.ones(2)).bound(ABC), "for 3 features"),
+        (lambda: Standardize(means=[0, 0, 0], scales=[1, 0, 1]), "must be above 0"),
+        (lambda: Standardize(means=[0, 0, 0]), "both means and scales"),
+        (lambda: Standardize(means=np.ones(3), scales=np.ones(2)).bound(ABC), "scales have shape"),
+        (lambda: Centre("a"), "Centre are 'a'; give a number for each feature"),
         (lambda: Log(["a"], np.nan), "offset=nan"),
         (lambda: Chain.of(["a"]), "mapping has 'a', which is no step"),
         (lambda: Chain.of("scale"), "mapping has 'scale', which is no step"),
