@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -72,18 +72,17 @@ def prepare(
     chain = Chain.of(given)
     if not chain:
         return Prepared(source, None)
-    features, done, history = features_of(source.schema), list[MappingStep](), list[PassRecord]()
-    for asked in chain:
-        step = asked.bound(features)
-        if step.needs_moments:
-            seen = MappedSource(source, Chain(tuple(done))) if done else source
-            found, record = moments(
-                seen, client=client, missing=missing, on_bad_chunk=on_bad_chunk, monitor=monitor
-            )
-            step, history = step.fitted(features, found), [*history, record]
-        done.append(step)
-        features = step.after(features)
-    whole = Chain(tuple(done))
+    history: list[PassRecord] = []
+
+    def learned(step: MappingStep, features: Features, before: Chain) -> MappingStep:
+        seen = MappedSource(source, before) if before else source
+        found, record = moments(
+            seen, client=client, missing=missing, on_bad_chunk=on_bad_chunk, monitor=monitor
+        )
+        history.append(record)
+        return step.fitted(features, found)
+
+    whole = _learned(source, chain, learned)
     return Prepared(MappedSource(source, whole), whole.of_model, tuple(history))
 
 
@@ -95,15 +94,22 @@ def planned(source: Source, given: Any) -> tuple[Source, int]:
     chain = Chain.of(given)
     if not chain:
         return source, 0
+    whole = _learned(source, chain, lambda step, features, _: step.assumed(features))
+    return MappedSource(source, whole), sum(step.needs_moments for step in chain)
+
+
+def _learned(
+    source: Source, chain: Chain, learn: Callable[[MappingStep, Features, Chain], MappingStep]
+) -> Chain:
+    """Steps for the features of a source; `learn` is given one, its features and those before."""
     features, done = features_of(source.schema), list[MappingStep]()
     for asked in chain:
         step = asked.bound(features)
         if step.needs_moments:
-            step = step.assumed(features)
+            step = learn(step, features, Chain(tuple(done)))
         done.append(step)
         features = step.after(features)
-    n_passes = sum(step.needs_moments for step in chain)
-    return MappedSource(source, Chain(tuple(done))), n_passes
+    return Chain(tuple(done))
 
 
 def mapped_for(estimator: Any, source: Source, given: Any) -> Source:

@@ -106,5 +106,5 @@ def _compare_units(estimator: Any, schema: Schema) -> None:
             f"{schema.describe} has other units than the data of the fit: {abridged(told)}; "
             "convert them, unless that is another spelling",
             UserWarning,
-            stacklevel=5,
+            stacklevel=6,  # where the user asked
         )

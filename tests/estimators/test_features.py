@@ -179,8 +179,11 @@ def test_units_travel(tmp_path: Path) -> None:
     )
     assert scored.feature_units_ == ("g/kg", "1", None)
     kelvin = NamedSource(ROWS, ["n"], NAMES, units=("g/kg", "K", "m"))
-    with pytest.warns(UserWarning, match="other units .*: heat is in 'K' and was in 'degC'; conv"):
+    with pytest.warns(
+        UserWarning, match="other units .*: heat is in 'K' and was in 'degC'"
+    ) as said:
         model.score(kelvin)
+    assert said[0].filename == __file__
     model.fit(ROWS)
     assert not hasattr(model, "feature_units_in_")
     assert model.feature_units_ is None

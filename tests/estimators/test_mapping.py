@@ -318,6 +318,13 @@ def test_logarithms_of_what_has_none() -> None:
     assert latent.history_[-1].incomplete == 2
 
 
+def test_warnings_point_to_who_called() -> None:
+    rows = np.c_[ROWS[:, 0], np.ones(len(ROWS))]
+    with pytest.warns(UserWarning, match="are constant") as found:
+        GaussianMixture(1).fit(rows, mapping=[Standardize()])
+    assert {one.filename for one in found} == {__file__}
+
+
 def test_functions_take_it_as_well() -> None:
     mapping = [Standardize(), Select([1, 0])]
     found = dask_em.sweep(ROWS, [2, 3], mapping=mapping, random_state=0, covariance_type="diag")
