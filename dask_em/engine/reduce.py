@@ -22,6 +22,8 @@ class Addable(Protocol):
 
 T = TypeVar("T", bound=Addable)
 
+#: results that are merged at a time, a power of two
+FAN_IN = 8
 #: most leaves of a data set, and so most tasks of a pass
 MOST_LEAVES = 512
 
@@ -67,6 +69,6 @@ def _sum(left: T | None, right: T | None) -> T | None:
     return total
 
 
-def groups(parts: Sequence[Any], fan_in: int = 8) -> list[list[Any]]:
+def groups(parts: Sequence[Any], fan_in: int = FAN_IN) -> list[list[Any]]:
     """Runs of `fan_in` neighbours, a power of two: each run is a complete subtree."""
     return [list(parts[start : start + fan_in]) for start in range(0, len(parts), fan_in)]

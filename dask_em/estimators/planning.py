@@ -21,6 +21,7 @@ from dask_em.engine.promise import Promise, expected_passes
 from dask_em.engine.room import parse_cache
 from dask_em.engine.runner import LocalRunner, Runner, choose_runner
 from dask_em.engine.sample import Sampling, largest_size
+from dask_em.engine.sample_memory import SURVEYS, gathered_bytes, sample_bytes
 from dask_em.engine.source import Schema
 from dask_em.engine.stream import Reading
 from dask_em.errors import InputError
@@ -37,10 +38,8 @@ from dask_em.sources.registry import open_source
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = ["plan", "sample_bytes"]
+__all__ = ["plan"]
 
-#: samples that meet where surveys are merged: the parts as they came, and as they are sent on
-SURVEYS = 3
 #: copies of the sample where the fit is called: as it came, and in order
 SAMPLES = 2
 #: copies in float64 of the rows on which centres are sought: one for each set of coordinates,
@@ -50,8 +49,6 @@ STARTS_COPIES = 6
 LATENT_COPIES = 5
 #: values for each pair of features that a start with gaps takes (measured: 3.8)
 PAIRS_COPIES = 4
-#: position, hash and weight of a row of the sample, bytes
-BESIDE_A_ROW = 24
 
 
 def plan(
@@ -125,15 +122,16 @@ def plan(
     method = method_of(asked.algorithm, asked.model, source)
     kept = parse_cache(cache, made, runner.resources, isinstance(runner, LocalRunner))
     found: Measured | Unmeasured = Unmeasured("no probe was wanted")
-    sampling = _sampling(method, asked, reading)
+    sampling, first = _sampling(method, asked, reading), _first(method, asked, reading)
+    gathered = gathered_bytes(first, source.schema, made, runner.resources, n_workers(runner))
     known = asked.model.statistics_bytes(source.schema.n_features) or 0
-    beside = _Beside.of(asked.model, sampling, source.schema, known, runner, kept)
+    beside = _Beside.of(asked.model, sampling, gathered, source.schema, known, runner, kept)
     with or_streamed(asked.model):
         made.check_also(beside.worker, beside.words, runner.resources, source.schema)
     if probe:
         found = measure(asked.model, source, made, runner, reading, asked.start)
         known = max(known, 0 if isinstance(found, Unmeasured) else found.model_bytes)
-        beside = _Beside.of(asked.model, sampling, source.schema, known, runner, kept)
+        beside = _Beside.of(asked.model, sampling, gathered, source.schema, known, runner, kept)
         made.check_also(beside.worker, beside.words, runner.resources, source.schema)
     promise = _promise(
         source.schema,
@@ -243,17 +241,18 @@ class _Beside:
         cls,
         model: Model[Any, Any],
         sampling: Sampling,
+        gathered: int,  # of samples in the first pass
         schema: Schema,
         values: int,  # of statistics and parameters
         runner: Runner,
         cache: Cache | None,
     ) -> _Beside:
         sample = sample_bytes(sampling, schema)
-        threads = runner.resources.threads_per_worker
-        sums = sums_bytes(values, threads)
+        samples = max(gathered, SURVEYS * sample)
+        sums = sums_bytes(values, runner.resources.threads_per_worker)
         return cls(
-            max(sums, SURVEYS * sample),
-            SUMS if sums > SURVEYS * sample else "the row sample, as it is merged,",
+            max(sums, samples),
+            SUMS if sums > samples else "the row sample, as it is merged,",
             0 if cache is None else cache.nbytes,
             SAMPLES * sample + _start_bytes(model, sampling, schema) + SUMS_OF_A_TASK * values,
         )
@@ -261,12 +260,19 @@ class _Beside:
 
 def _sampling(method: str, asked: _Asked, reading: Reading) -> Sampling:
     """The largest sample of the fit: one that stands for all rows grows where it must."""
+    schema, first = reading.schema, _first(method, asked, reading)
+    if method != "accelerated" or surrogate_of(asked.model, schema) is None:
+        return first
+    return Sampling.of(schema, reading, max(first.size, largest_size(schema, schema.n_rows)))
+
+
+def _first(method: str, asked: _Asked, reading: Reading) -> Sampling:
+    """The sample of the first pass."""
     schema, size = reading.schema, asked.init_sample
     if method == "closed":
-        return Sampling.of(schema, reading, GLIMPSED * GLIMPSED_ROWS)
-    surrogate = surrogate_of(asked.model, schema) if method == "accelerated" else None
-    if surrogate is not None:
-        size = max(size or surrogate, largest_size(schema, schema.n_rows))
+        size = GLIMPSED * GLIMPSED_ROWS
+    elif method == "accelerated" and size is None:
+        size = surrogate_of(asked.model, schema)
     return Sampling.of(schema, reading, size)
 
 
@@ -279,9 +285,3 @@ def _start_bytes(model: Model[Any, Any], sampling: Sampling, schema: Schema) -> 
     rows = min(sampling.size, MOST_ROWS, schema.n_rows or MOST_ROWS)
     # the whole sample in float64, for what is computed in memory, and the centres' rows
     return 8 * schema.n_features * (whole + STARTS_COPIES * rows)
-
-
-def sample_bytes(sampling: Sampling, schema: Schema) -> int:
-    """Bytes of the row sample: its values, and what each row has beside them."""
-    rows = sampling.size if schema.n_rows is None else min(sampling.size, schema.n_rows)
-    return rows * (schema.n_features * schema.dtype.itemsize + BESIDE_A_ROW)

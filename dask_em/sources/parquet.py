@@ -15,7 +15,6 @@ from dask_em.core.records import Array
 from dask_em.engine.ahead import remote_reads
 from dask_em.engine.fingerprint import Fingerprint, digest, probe
 from dask_em.engine.predict import Output
-from dask_em.engine.sample import SAMPLE_BYTES
 from dask_em.engine.source import Partition, Schema, Source
 from dask_em.errors import SchemaError
 from dask_em.place import Options
@@ -122,8 +121,7 @@ class ParquetSource(Source):
             describe=f"Parquet {dataset.where}",
             sample_chunks=None if n_rows is None else (tuple(span.n_rows for span in spans),),
             stored_bytes=table.stored_bytes,
-            # where nobody knows how many rows there are, each task keeps a whole sample of them
-            decoding_bytes=table.decoding_bytes(spans) + (0 if known else SAMPLE_BYTES),
+            decoding_bytes=table.decoding_bytes(spans),
             sample_dims=("row",),
             feature_units=table.units,
         )
