@@ -48,7 +48,8 @@ def stored_kind(
         If it is there, and is nothing of these; or it cannot be reached.
     """
     text = os.fspath(url)
-    told = _by_ending([text.rstrip("/").lower()])
+    plain = text.partition("?")[0] if text.startswith("http") else text  # without a signature
+    told = _by_ending([plain.rstrip("/").lower()])
     if told is not None:
         return told
     if ".zarr/" in text:

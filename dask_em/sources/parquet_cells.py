@@ -166,15 +166,14 @@ class ParquetPartition(Partition):
         weights = np.empty(span.n_rows) if weighed else None
         n = 0
         for batch in self.reader.batches(span):
-            columns = [values_of(batch.column(name), self.dtype) for name in self.features]
+            columns = [values_of(batch.column(name)) for name in self.features]
             into = rows[n : n + batch.num_rows]
             for start in range(0, batch.num_rows, TILE_ROWS):
                 tile = slice(start, start + TILE_ROWS)
                 for j, column in enumerate(columns):
                     into[tile, j] = column[tile]
             if weights is not None:
-                read = values_of(batch.column(self.weights), weights.dtype)
-                weights[n : n + batch.num_rows] = read
+                weights[n : n + batch.num_rows] = values_of(batch.column(self.weights))
             n += batch.num_rows
         rows, weights = rows[:n], None if weights is None else weights[:n]
         if 2 * n > span.n_rows:

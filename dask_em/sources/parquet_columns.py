@@ -104,18 +104,18 @@ def unit_of(field: pa.Field) -> str | None:
     return next((told[key].decode(errors="replace") for key in UNITS if key in told), None)
 
 
-def values_of(column: pa.Array, dtype: np.dtype[Any]) -> Array:
-    """(n,) values of a column of numbers, NaN where there is none."""
+def values_of(column: pa.Array) -> Array:
+    """(n,) values of a column of numbers, NaN where there is none; not copied where possible."""
     kind = column.type
     if pa.types.is_dictionary(kind):
-        return values_of(column.dictionary_decode(), dtype)
+        return values_of(column.dictionary_decode())
     if pa.types.is_null(kind):
-        return np.full(len(column), np.nan, dtype)
+        return np.full(len(column), np.nan)
     if pa.types.is_decimal(kind):
         column = pc.cast(column, pa.float64())
     if column.null_count and not pa.types.is_floating(kind):
         column = pc.cast(column, pa.float64(), safe=False)
-    return np.asarray(column.to_numpy(zero_copy_only=False)).astype(dtype, copy=False)
+    return np.asarray(column.to_numpy(zero_copy_only=False))
 
 
 def _check_number(field: pa.Field, where: str) -> None:

@@ -176,7 +176,8 @@ def _hidden(name: str) -> bool:
 
 def is_glob(path: str) -> bool:
     """Whether a path stands for several."""
-    return any(sign in path for sign in "*?[")
+    # in the addresses of the web a question mark begins a signature
+    return any(sign in path for sign in ("*[" if path.startswith("http") else "*?["))
 
 
 def _stamp(told: Mapping[str, Any]) -> str:

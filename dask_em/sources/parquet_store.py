@@ -120,6 +120,8 @@ class _Ranges(io.RawIOBase):
         found = patiently(
             partial(self._files.cat_file, self._path, start=start, end=stop), self._url
         )
+        if len(found) == self._size and start:
+            raise OSError(f"asked for bytes {start} to {stop} it sends all; download the file")
         if len(found) != stop - start:
             raise OSError(f"bytes {start} to {stop} are not there: it was written to meanwhile")
         self._at = stop

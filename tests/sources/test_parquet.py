@@ -281,6 +281,7 @@ class TestKinds:
         assert stored_kind("/data/*.pq") == "parquet"
         assert stored_kind("/data/*.nc") == "netcdf"
         assert stored_kind("x.ZARR") == "zarr"
+        assert stored_kind("https://host/x.parquet?sig=a%2Fb") == "parquet"
 
     def test_by_a_look(self, tmp_path: Path) -> None:
         assert stored_kind(folder(tmp_path)) == "parquet"
