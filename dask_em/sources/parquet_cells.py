@@ -28,6 +28,8 @@ __all__ = ["ParquetPartition", "TableReader"]
 #: rows that are decoded at a time, and of which columns become rows: they fit into a fast cache
 BATCH_ROWS = 1 << 16
 TILE_ROWS = 1 << 12
+#: bytes of a stored column that are read at a time
+BUFFER_BYTES = 1 << 20
 
 
 @final
@@ -231,9 +233,14 @@ def _opened(store: FileStore, file: File) -> Any:
     key = (file.path, file.size, file.stamp, store)
     if _open.file != key:
         _forget()
-        # of a remote file the columns of neighbouring row groups are asked for together
-        opened = store.open(file.path, file.size)
-        _open.parquet = pq.ParquetFile(opened, pre_buffer=store.is_remote)
+        # of a remote file the columns of neighbouring row groups are asked for together; of
+        # others few bytes of a column are held at a time, where pyarrow would read it as a whole
+        remote = store.is_remote
+        _open.parquet = pq.ParquetFile(
+            store.open(file.path, file.size),
+            pre_buffer=remote,
+            buffer_size=0 if remote else BUFFER_BYTES,
+        )
         _open.file = key
     return _open.parquet
 
