@@ -7,25 +7,21 @@ and any Zarr reader can open it. The manifest is written last and makes the grou
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import zarr
-from zarr.errors import NodeTypeValidationError
 
+from dask_em.archived_arrays import digest, read_arrays, storable, write_arrays
 from dask_em.core.records import Array, Record
 from dask_em.errors import ArchiveError
 from dask_em.place import URL, Draft, Options, Place, parse_place
 
 __all__ = ["Archived", "Summary", "check_free", "exists", "inspect", "load", "save"]
-
-T = TypeVar("T")
 
 #: raised whenever an older dask_em could not read what a newer one writes
 FORMAT_VERSION = 1
@@ -33,10 +29,6 @@ FORMAT_VERSION = 1
 MANIFEST = "dask_em"
 #: entry points that are imported when an archive holds a record of unknown name
 PLUGINS = "dask_em.models"
-#: the largest chunk in which an array is stored
-CHUNK_BYTES = 64 * 2**20
-#: so many arrays are written or read at a time
-AT_ONCE = 8
 
 # the remedies of the errors below
 ADDRESS = "check the address and your access to it"
@@ -99,14 +91,14 @@ def save(
     """
     place = parse_place(url, storage_options)
     tree, arrays = record.flatten()
-    arrays = {name: _storable(name, values) for name, values in arrays.items()}
+    arrays = {name: storable(name, values) for name, values in arrays.items()}
     manifest = {
         "format": "dask_em model",
         "format_version": FORMAT_VERSION,
         "version": _installed_version(),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "record": tree,
-        "arrays": {name: _digest(values) for name, values in arrays.items()},
+        "arrays": {name: digest(values) for name, values in arrays.items()},
         "facts": _encoded(facts or {}, "facts"),
         "complete": True,
     }
@@ -228,52 +220,22 @@ def _write(draft: Draft, manifest: dict[str, Any], arrays: Mapping[str, Array]) 
     if not draft.folder:  # else there is a model, with a manifest of its own
         begun = {"format": manifest["format"], "complete": False}
         zarr.create_group(draft.store, zarr_format=3, attributes={MANIFEST: begun})
-    nodes = {_path(draft.folder, name): _metadata(values) for name, values in arrays.items()}
-    # all at once: made one after the other, each array would look for all groups above it
-    made: dict[str, Any] = dict(zarr.create_hierarchy(store=draft.store, nodes=nodes))
-
-    def write(name: str) -> None:
-        made[_path(draft.folder, name)][...] = arrays[name]
-
-    _for_each(write, arrays)
+    write_arrays(draft.store, draft.folder, arrays)
     root = zarr.open_group(draft.store, mode="r+", zarr_format=3)
     root.attrs[MANIFEST] = {**manifest, "folder": draft.folder}
 
 
 def _read(place: Place, manifest: Mapping[str, Any]) -> dict[str, Array]:
-    store, digests = place.store(), manifest["arrays"]
-
-    def read(name: str) -> Array:
-        try:
-            path = _path(manifest["folder"], name)
-            stored = zarr.open_array(store, path=path, mode="r", zarr_format=3)
-        except (FileNotFoundError, NodeTypeValidationError) as error:
-            raise ArchiveError(
-                f"the model at {place} lacks its array {name!r}; {RESTORE}"
-            ) from error
-        values = np.asarray(stored[...])
-        if _digest(values) != digests[name]:
+    arrays = read_arrays(place.store(), manifest["folder"], manifest["arrays"])
+    for name, values in arrays.items():
+        if values is None:
+            raise ArchiveError(f"the model at {place} lacks its array {name!r}; {RESTORE}")
+        if digest(values) != manifest["arrays"][name]:
             raise ArchiveError(
                 f"the array {name!r} of the model at {place} does not hold the bytes that were "
                 f"saved; {RESTORE}"
             )
-        return values
-
-    return dict(zip(digests, _for_each(read, digests), strict=True))
-
-
-def _for_each(call: Callable[[str], T], names: Iterable[str]) -> list[T]:
-    """What a call returns for each name, several at a time: each waits for answers of a store."""
-    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="em-archive") as pool:
-        return list(pool.map(call, names))
-
-
-def _metadata(values: Array) -> Any:
-    """How an array is stored, made in memory."""
-    config: Any = {"write_empty_chunks": True}  # so that a chunk that is missing was lost
-    return zarr.create_array(
-        {}, shape=values.shape, dtype=values.dtype, chunks=_chunks(values), config=config
-    ).metadata
+    return {name: values for name, values in arrays.items() if values is not None}
 
 
 def _rebuilt(place: Place, tree: Mapping[str, Any], arrays: Mapping[str, Array]) -> Record:
@@ -297,30 +259,6 @@ def _import_plugins() -> list[str]:
         except Exception as error:  # one broken plug-in must not hide the others
             broken.append(f"{entry.value}: {error}")
     return broken
-
-
-def _storable(name: str, values: Array) -> Array:
-    if values.dtype.kind not in "biufc" or values.dtype.itemsize > 16 or values.dtype.char in "gG":
-        raise ArchiveError(
-            f"the array {name!r} has dtype {values.dtype}, which cannot be archived; use booleans "
-            "or numbers of at most 64 bits, and tuples for strings"
-        )
-    return np.asarray(values, dtype=values.dtype.newbyteorder("<"), order="C")
-
-
-def _digest(values: Array) -> str:
-    return hashlib.sha256(np.ascontiguousarray(values).reshape(-1).view(np.uint8).data).hexdigest()
-
-
-def _path(folder: str, name: str) -> str:
-    return f"{folder}/{name.replace('.', '/')}".lstrip("/")
-
-
-def _chunks(values: Array) -> tuple[int, ...]:
-    shape = tuple(max(1, length) for length in values.shape)  # Zarr has no empty chunks
-    if values.nbytes <= CHUNK_BYTES:
-        return shape
-    return (max(1, CHUNK_BYTES * shape[0] // values.nbytes), *shape[1:])
 
 
 def _encoded(fact: Any, name: str) -> Any:

@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from importlib import metadata
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -22,7 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from dask_em import archive, place
+from dask_em import archive, archived_arrays, place
 from dask_em.core.records import Array, Record
 from dask_em.errors import ArchiveError
 
@@ -174,7 +174,7 @@ class TestRoundTrip:
     def test_cuts_large_arrays_into_chunks(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(archive, "CHUNK_BYTES", 100)
+        monkeypatch.setattr(archived_arrays, "CHUNK_BYTES", 100)
         leaf = Leaf(np.arange(70.0).reshape(35, 2))
         archive.save(tmp_path / "m", leaf)
         stored = zarr.open_array(tmp_path / "m" / "values", mode="r")
@@ -428,6 +428,10 @@ class TestUnreadable:
         (tmp_path / "m" / "leaf" / "values" / "c" / "0" / "0").unlink()
         with pytest.raises(ArchiveError, match=r"'leaf\.values' .* not hold the bytes"):
             archive.load(tmp_path / "m")
+
+    def test_chunks_of_fill_values_are_written_too(self, tmp_path: Path, model: Branch) -> None:
+        archive.save(tmp_path / "m", replace(model, flags=np.zeros((2, 3))))
+        assert (tmp_path / "m" / "flags" / "c" / "0" / "0").exists()
 
     def test_damaged_chunk(self, tmp_path: Path, model: Branch) -> None:
         archive.save(tmp_path / "m", model)

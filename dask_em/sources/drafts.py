@@ -123,11 +123,11 @@ class _RemoteDraft(Draft):
 
 
 def _mark_whole(draft: Draft) -> None:
-    zarr.open_group(draft.store, mode="r+").attrs[MARK] = WHOLE
+    zarr.open_group(draft.store, mode="r+", zarr_format=3).attrs[MARK] = WHOLE
     with warnings.catch_warnings():
         # in format 3 it is a convention, and the one by which xarray opens a store quickly
         warnings.simplefilter("ignore")
-        zarr.consolidate_metadata(draft.store)
+        zarr.consolidate_metadata(draft.store, zarr_format=3)
 
 
 ZARR = Marks("zarr.json", _mark_whole)

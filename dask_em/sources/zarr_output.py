@@ -66,7 +66,7 @@ class ZarrOutput:
 
     @cached_property
     def _array(self) -> Any:
-        return zarr.open_array(self.store, path=self.name, mode="r+")
+        return zarr.open_array(self.store, path=self.name, mode="r+", zarr_format=3)
 
     def _check_there(self) -> None:
         # a worker on another machine, or after the writing was given up, must not make folders
@@ -213,7 +213,7 @@ def _create_group(draft: Draft, coordinates: Mapping[str, Coordinate]) -> None:
     # by the conventions of CF, which xarray follows; a coordinate of its own axis needs no mention
     further = [name for name, one in coordinates.items() if one.dims != (name,)]
     told = {"coordinates": " ".join(further)} if further else {}
-    root = zarr.create_group(draft.store, attributes={MARK: UNFINISHED, **told})
+    root = zarr.create_group(draft.store, zarr_format=3, attributes={MARK: UNFINISHED, **told})
     for name, coordinate in coordinates.items():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # text is not in the specification of format 3 yet
@@ -231,7 +231,7 @@ def _create_array(
     dtype = np.dtype(planned.dtype)
     # one called like an axis is known by that (CF conventions 1.11, section 5)
     others = [name for name in coordinates if name not in layout.dims]
-    zarr.open_group(draft.store, mode="r+").create_array(
+    zarr.open_group(draft.store, mode="r+", zarr_format=3).create_array(
         planned.name,
         shape=layout.shape,
         chunks=layout.chunks,
