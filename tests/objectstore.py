@@ -81,6 +81,7 @@ class Proxy:
     writes: int = 0  # PUTs in flight
     most_writes: int = 0
     port: int = 0
+    _idle: list[Any] = field(default_factory=list)  # connections to the server
 
     @property
     def url(self) -> str:
@@ -123,6 +124,8 @@ class Proxy:
         for task in list(clients):
             task.cancel()
         await asyncio.gather(*clients, return_exceptions=True)
+        for _, writer in self._idle:
+            writer.close()
         await server.wait_closed()
 
     async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
@@ -164,19 +167,41 @@ class Proxy:
         return kind != "truncate"
 
     async def _forward(self, head: bytes, body: bytes) -> tuple[bytes, bytes]:
-        reader, writer = await asyncio.open_connection(*self.upstream)
+        # one connection for each request would take longer than the answer
+        idle = self._idle.pop() if self._idle else await asyncio.open_connection(*self.upstream)
+        reader, writer = idle
         try:
-            writer.write(_without(head, "expect", "connection")[:-2] + b"Connection: close\r\n\r\n")
-            writer.write(body)
+            writer.write(_without(head, "expect", "connection") + body)
             await writer.drain()
             found = await reader.readuntil(b"\r\n\r\n")
-            answer = await reader.read()
-        finally:
+            answer = await _body(reader, found, head.startswith(b"HEAD"))
+        except BaseException:
             writer.close()
-        kept = _without(found, "connection")
+            raise
+        if reader.at_eof() or _headers(found).get("connection", "").lower() == "close":
+            writer.close()
+        else:
+            self._idle.append(idle)
+        kept = _without(found, "connection", "transfer-encoding")
         if "content-length" not in _headers(kept):
             kept = kept[:-2] + b"Content-Length: %d\r\n\r\n" % len(answer)
         return kept, answer
+
+
+async def _body(reader: asyncio.StreamReader, head: bytes, of_head: bool) -> bytes:
+    headers = _headers(head)
+    if of_head or head.split(b" ", 2)[1] in (b"204", b"304"):
+        return b""
+    if "content-length" in headers:
+        return await reader.readexactly(int(headers["content-length"]))
+    if headers.get("transfer-encoding", "").lower() != "chunked":
+        return await reader.read()  # until the server closes the connection
+    body = b""
+    while size := int((await reader.readline()).split(b";")[0], 16):
+        body += await reader.readexactly(size)
+        await reader.readline()
+    await reader.readline()
+    return body
 
 
 def _refusal(kind: str, without_body: bool) -> bytes:

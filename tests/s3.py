@@ -83,7 +83,7 @@ def bucket(s3_proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]
 
     for name, value in ENVIRONMENT.items():  # the session's may be those of another test
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr("dask_em.remote.patience.FIRST_PAUSE", 0.01)
+    monkeypatch.setattr("dask_em.remote.patience.FIRST_PAUSE", 0.001)
     s3_proxy.calm()
     made = Bucket(s3_proxy, f"bucket-{uuid4().hex[:12]}")
     fsspec.filesystem("s3", **made.options).mkdir(made.name)
