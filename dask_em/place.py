@@ -18,7 +18,7 @@ from zarr.storage import LocalStore
 
 from dask_em.errors import ArchiveError, SourceError
 from dask_em.remote.files import Files, open_files
-from dask_em.remote.secrets import without_secrets
+from dask_em.remote.secrets import unless_secret, without_secrets
 from dask_em.remote.store import open_store
 from dask_em.remote.trouble import cause_of
 
@@ -95,7 +95,9 @@ class Place(ABC):
         except SourceError as error:  # it says what to do
             raise ArchiveError(f"{self} cannot be {done}: {error}") from error
         except Exception as error:
-            raise ArchiveError(f"{self} cannot be {done} ({cause_of(error)}); {remedy}") from error
+            raise ArchiveError(f"{self} cannot be {done} ({cause_of(error)}); {remedy}") from (
+                unless_secret(error)
+            )
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import fsspec
 
 from dask_em.remote.patience import patiently
 from dask_em.remote.remedies import no_client
+from dask_em.remote.secrets import unless_secret
 from dask_em.remote.trouble import is_lacking_home
 
 __all__ = ["Files", "ask_once", "configured", "open_files", "open_filesystem", "opening"]
@@ -49,7 +50,7 @@ def opening(url: str) -> Iterator[None]:
     try:
         yield
     except (ImportError, TypeError, ValueError) as error:
-        raise no_client(error, url) from error
+        raise no_client(error, url) from unless_secret(error)
 
 
 def ask_once(files: Any) -> None:

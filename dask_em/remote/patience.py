@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from dask_em.errors import SourceError
 from dask_em.remote.remedies import refused
-from dask_em.remote.secrets import without_secrets
+from dask_em.remote.secrets import unless_secret, without_secrets
 from dask_em.remote.trouble import cause_of, is_passing
 
 __all__ = ["patiently", "patiently_awaited"]
@@ -83,12 +83,12 @@ class _Tries:
             told = refused(error, self.url)
             if told is None:
                 raise error
-            raise told from error
+            raise told from unless_secret(error)
         if self.made >= TRIES or passed >= SECONDS:
             tries = "1 try" if self.made == 1 else f"{self.made} tries"
             raise SourceError(
                 f"{without_secrets(self.url)} did not answer in {tries} of {passed:.0f} s in all "
                 f"({cause_of(error)}); {LATER}"
-            ) from error
+            ) from unless_secret(error)
         # all at once they would be refused together again
         return FIRST_PAUSE * 2.0 ** (self.made - 1) * random.uniform(0.5, 1)  # noqa: S311

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dask_em.errors import SourceError
 from dask_em.remote.secrets import without_secrets
-from dask_em.remote.trouble import cause_of, is_denied, is_lacking_home
+from dask_em.remote.trouble import cause_of, is_denied, is_lacking_home, may_be_absent
 
-__all__ = ["no_client", "refused"]
+__all__ = ["no_client", "refused", "unreached"]
 
 #: how credentials are given, by protocol
 CREDENTIALS = {
@@ -19,6 +19,11 @@ CREDENTIALS = {
     'storage_options={"account_name": ..., "anon": True}',
 }
 SAME = {"s3a": "s3", "gcs": "gs", "abfs": "az", "abfss": "az", "adl": "az"}
+#: chunks of fill values need not be stored, and Zarr looks for documents that need not be there
+UNLISTED = (
+    "where s3:ListBucket is not granted, S3 says this of an object that is not there as well: ask "
+    "for that permission"
+)
 #: the package that opens a protocol, where it is not one that dask_em always has
 EXTRA = "pip install 'dask_em[remote]'"
 
@@ -29,13 +34,22 @@ def refused(error: BaseException, url: str) -> SourceError | None:
         return None
     shown, cause = without_secrets(url), cause_of(error)
     if is_denied(error):
-        return SourceError(f"access to {shown} is denied ({cause}); {_credentials(url)}")
+        hint = f"; {UNLISTED}" if may_be_absent(error) else ""
+        return SourceError(f"access to {shown} is denied ({cause}); {_credentials(url)}{hint}")
     if is_lacking_home(error):
         return SourceError(
             f"the bucket of {shown} does not exist ({cause}); check its name, and the "
             "endpoint_url in storage_options if it is not a store of the provider itself"
         )
     return None
+
+
+def unreached(error: BaseException, url: str) -> SourceError:
+    """The error where a place cannot be looked at, for whatever reason."""
+    return refused(error, url) or SourceError(
+        f"{without_secrets(url)} cannot be reached ({cause_of(error)}); check the address, your "
+        "access to it and storage_options"
+    )
 
 
 def no_client(error: Exception, url: str) -> SourceError:

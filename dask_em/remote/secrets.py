@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-__all__ = ["without_secrets"]
+__all__ = ["unless_secret", "without_secrets"]
 
 #: names whose values are secret, wherever they occur in the name of a parameter or an option
 TELLING = "key|secret|token|sig|signature|credential|password|passwd|pwd|connection_string"
@@ -30,6 +30,18 @@ def without_secrets(text: str, options: Mapping[str, Any] | None = None) -> str:
     for value in _secrets(options or {}):
         text = text.replace(value, "***")
     return PARAMETER.sub(r"\1=***", USER.sub("***@", text))
+
+
+def unless_secret(error: BaseException) -> BaseException | None:
+    """An error as it may be the cause of another: None if a traceback would show a secret."""
+    seen: list[BaseException] = []
+    one: BaseException | None = error
+    while one is not None and one not in seen:
+        if without_secrets(str(one)) != str(one):
+            return None
+        seen.append(one)
+        one = one.__cause__ or one.__context__
+    return error
 
 
 def _secrets(options: Mapping[Any, Any]) -> Iterator[str]:

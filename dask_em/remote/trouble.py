@@ -8,7 +8,7 @@ from typing import Any
 
 from dask_em.remote.secrets import without_secrets
 
-__all__ = ["cause_of", "is_absent", "is_denied", "is_lacking_home", "is_passing"]
+__all__ = ["cause_of", "is_absent", "is_denied", "is_lacking_home", "is_passing", "may_be_absent"]
 
 #: HTTP statuses that a later try may not meet: throttling, time-outs, servers that restart
 PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -85,6 +85,11 @@ def is_absent(error: BaseException) -> bool:
     )
 
 
+def may_be_absent(error: BaseException) -> bool:
+    """Whether S3 denies it because it is not there, or because it is forbidden; HEAD says 403."""
+    return any(_code(one) in ("AccessDenied", "403") for one in _chain(error))
+
+
 def is_lacking_home(error: BaseException) -> bool:
     """Whether the bucket or container is not there."""
     homes = {"NoSuchBucket", "ContainerNotFound"}
@@ -109,14 +114,14 @@ def _named(error: BaseException, names: frozenset[str]) -> bool:
 
 
 def _status(error: Any) -> int | None:
-    told = _response(error).get("ResponseMetadata", {}).get("HTTPStatusCode")
-    for found in (
-        told,
-        *(getattr(error, name, None) for name in ("status", "status_code", "code")),
-    ):
-        if isinstance(found, int) and found >= 400:
-            return found
-    return None
+    told = (found for found in _statuses(error) if isinstance(found, int) and found >= 400)
+    return next(told, None)
+
+
+def _statuses(error: Any) -> Iterator[Any]:
+    yield _response(error).get("ResponseMetadata", {}).get("HTTPStatusCode")
+    for name in ("status", "status_code", "code"):  # aiohttp warns of the last
+        yield getattr(error, name, None)
 
 
 def _code(error: Any) -> str | None:

@@ -14,6 +14,8 @@ from zarr.storage import FsspecStore, LocalStore, WrapperStore, ZipStore
 from dask_em.engine.source import Source
 from dask_em.errors import InputError, SourceError
 from dask_em.place import URL, LocalPlace, Options, Place, address_of, parse_place
+from dask_em.remote.remedies import unreached
+from dask_em.remote.secrets import unless_secret
 from dask_em.sources.drafts import MARK, UNFINISHED, WHOLE
 from dask_em.sources.marked import mark_in
 
@@ -98,6 +100,8 @@ def _check_free(place: Place, overwrite: bool) -> None:
 def _is_output(place: Place) -> bool:
     try:
         mark = zarr.open_group(place.store(), mode="r", zarr_format=3).attrs.get(MARK)
+    except SourceError:  # the store does not answer, or denies access
+        raise
     except Exception:  # no group; it may be an output in another form
         mark = mark_in(place)
     return mark in (UNFINISHED, WHOLE)
@@ -121,10 +125,7 @@ def _reached(place: Place) -> Iterator[None]:
     except SourceError:
         raise
     except Exception as error:  # of a file system or a network
-        raise SourceError(
-            f"{place} cannot be reached ({type(error).__name__}: {error}); check the address and "
-            "your access to it"
-        ) from error
+        raise unreached(error, str(place)) from unless_secret(error)
 
 
 def addresses_of(arrays: Iterable[Any]) -> set[Address]:

@@ -9,8 +9,10 @@ from typing import Any
 import xarray as xr
 
 from dask_em.errors import SourceError
-from dask_em.place import without_secrets
 from dask_em.remote.files import open_filesystem
+from dask_em.remote.remedies import refused
+from dask_em.remote.secrets import unless_secret, without_secrets
+from dask_em.remote.trouble import cause_of
 from dask_em.sources.paths import is_url
 
 __all__ = ["open_dataset"]
@@ -46,11 +48,13 @@ def open_dataset(
     except (MemoryError, SourceError):
         raise
     except FileNotFoundError as error:
-        raise SourceError(f"there is no file {shown}; check the path") from error
+        told = SourceError(f"there is no file {shown}; check the path")
+        raise told from unless_secret(error)
     except Exception as error:
         # an engine, a file system or a codec may raise anything here
-        cause = without_secrets(f"{type(error).__name__}: {error}", storage_options)
-        raise SourceError(
-            f"{shown} cannot be opened by xarray ({cause}); check that the file is whole, and "
-            "that the package of its format is installed (netCDF4, h5netcdf or scipy for NetCDF)"
-        ) from error
+        told = refused(error, str(path)) or SourceError(
+            f"{shown} cannot be opened by xarray ({cause_of(error)}); check that the file is "
+            "whole, and that the package of its format is installed (netCDF4, h5netcdf or scipy "
+            "for NetCDF)"
+        )
+        raise told from unless_secret(error)

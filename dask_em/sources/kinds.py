@@ -10,8 +10,8 @@ from typing import Any
 from dask_em.errors import SourceError
 from dask_em.remote.files import open_filesystem
 from dask_em.remote.patience import patiently
-from dask_em.remote.secrets import without_secrets
-from dask_em.remote.trouble import cause_of
+from dask_em.remote.remedies import unreached
+from dask_em.remote.secrets import unless_secret, without_secrets
 from dask_em.sources.paths import is_url
 
 __all__ = ["stored_kind"]
@@ -64,10 +64,7 @@ def stored_kind(
     except Exception as error:  # of a file system, a network, or a protocol that is not known
         if not is_url(text):
             return "zarr"
-        raise SourceError(
-            f"{without_secrets(text)} cannot be reached ({cause_of(error)}); check the address, "
-            "your access to it and storage_options"
-        ) from error
+        raise unreached(error, text) from unless_secret(error)
 
 
 def _by_ending(names: Sequence[str]) -> str | None:

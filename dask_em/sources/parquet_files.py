@@ -18,8 +18,9 @@ from dask_em.errors import SchemaError, SourceError
 from dask_em.place import Options, address_of
 from dask_em.remote.files import open_filesystem
 from dask_em.remote.patience import patiently
-from dask_em.remote.secrets import without_secrets
-from dask_em.remote.trouble import cause_of, is_lacking_home
+from dask_em.remote.remedies import unreached
+from dask_em.remote.secrets import unless_secret, without_secrets
+from dask_em.remote.trouble import is_lacking_home
 from dask_em.sources.parquet_store import FileStore
 from dask_em.sources.paths import is_url
 
@@ -246,7 +247,4 @@ def _reached(where: str) -> Iterator[None]:
     except SourceError:  # it says what to do
         raise
     except Exception as error:  # of a file system, a network, or a protocol that is not known
-        raise SourceError(
-            f"{where} cannot be reached ({cause_of(error)}); check the address, your access to it "
-            "and storage_options"
-        ) from error
+        raise unreached(error, where) from unless_secret(error)

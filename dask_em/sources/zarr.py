@@ -21,6 +21,7 @@ from dask_em.engine.fingerprint import Fingerprint, digest, probe
 from dask_em.engine.source import Coordinate, Partition, Schema, Source
 from dask_em.errors import SchemaError, SourceError
 from dask_em.place import without_secrets
+from dask_em.remote.secrets import unless_secret
 from dask_em.remote.store import open_store
 from dask_em.sources.apart import addresses_of
 from dask_em.sources.cells import StoredPartition
@@ -214,13 +215,13 @@ def _telling(shown: str, storage_options: Mapping[str, Any] | None) -> Iterator[
         raise SourceError(
             f"{shown} holds no Zarr array or group (no zarr.json, .zarray or .zgroup there); give "
             "the path of the store itself"
-        ) from error
+        ) from unless_secret(error)
     except Exception as error:
         # a file system, a network or a codec may raise anything here
         cause = without_secrets(f"{type(error).__name__}: {error}", storage_options)
         raise SourceError(
             f"{shown} cannot be opened as Zarr ({cause}); check the address and storage_options"
-        ) from error
+        ) from unless_secret(error)
 
 
 def _where(store: Any, node: Any) -> str:

@@ -51,7 +51,6 @@ def expected_of(bucket: Bucket, rows: str, algorithm: str = "em") -> bytes:
 def rows(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> str:
     """Eight chunks, each of which is read and answered alone."""
     monkeypatch.setattr("dask_em.sources.drafts.GRACE", 0.05)
-    monkeypatch.setattr("dask_em.sources.drafts.GRACE", 0.05)
     monkeypatch.setattr("dask_em.sources.tiling.TARGET_BYTES", 6000)
     return bucket.array("rows.zarr", ROWS, chunks=(250, 3))
 

@@ -1,8 +1,16 @@
+"""Secrets of URLs and options are shown neither in messages nor in tracebacks."""
+
 from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
 
 import pytest
 
-from dask_em.remote.secrets import without_secrets
+from dask_em import SourceError, open_source
+from dask_em.remote.secrets import unless_secret, without_secrets
 
 
 @pytest.mark.parametrize(
@@ -33,3 +41,51 @@ def test_values_of_options_are_left_out_wherever_they_are() -> None:
     options = {"secret": "hidden-one", "client_kwargs": {"aws_session_token": "hidden-two"}}
     text = "Error: hidden-one and hidden-two at s3://bucket"
     assert without_secrets(text, options) == "Error: *** and *** at s3://bucket"
+
+
+def chained(*texts: str) -> Exception:
+    error: Exception | None = None
+    for text in texts:
+        made = OSError(text)
+        made.__cause__, error = error, made
+    assert error is not None
+    return error
+
+
+def test_an_error_is_no_cause_where_a_traceback_would_show_a_secret() -> None:
+    plain = chained("https://host/x?part=3", "refused")
+    assert unless_secret(plain) is plain
+    assert unless_secret(chained("https://host/x?sig=hidden", "refused")) is None
+    assert unless_secret(chained("refused", "https://host/x?sig=hidden")) is None
+    loop = chained("one", "two")
+    loop.__cause__.__cause__ = loop  # type: ignore[union-attr]
+    assert unless_secret(loop) is loop
+
+
+class Refusing(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_error(403)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+@pytest.fixture
+def refusing() -> Iterator[str]:
+    """The address of a server that denies everything."""
+    with HTTPServer(("127.0.0.1", 0), Refusing) as server:
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("name", ["x.zarr", "x.parquet", "x.nc", "x"])
+def test_no_traceback_shows_the_secret_of_a_url(refusing: str, name: str) -> None:
+    pytest.importorskip("aiohttp")
+    pytest.importorskip("pyarrow")
+    for url in (f"http://me:hidden-one@{refusing}/{name}", f"http://{refusing}/{name}?sig=hidden"):
+        with pytest.raises(SourceError) as no:
+            open_source(url)
+        assert "hidden" not in "".join(traceback.format_exception(no.value))

@@ -29,6 +29,16 @@ class HttpError(Exception):
         self.code = code
 
 
+class ResponseError(Exception):
+    """As that of aiohttp."""
+
+    status = 403
+
+    @property
+    def code(self) -> int:
+        raise DeprecationWarning("code property is deprecated, use status instead")
+
+
 def caused(error: Exception, cause: Exception) -> Exception:
     error.__cause__ = cause
     return error
@@ -49,6 +59,7 @@ CASES: list[tuple[Exception, Any]] = [
     (PermissionError("Access Denied"), is_denied),
     (caused(OSError(errno.EINVAL, "token"), ClientError(400, "ExpiredToken")), is_denied),
     (HttpError(401), is_denied),
+    (ResponseError(), is_denied),
     (NoCredentialsError(), is_denied),
     (FileNotFoundError("x"), is_absent),
     (caused(FileNotFoundError("x"), ClientError(404, "NoSuchBucket")), is_lacking_home),

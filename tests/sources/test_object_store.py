@@ -198,6 +198,17 @@ def test_what_is_denied_is_no_missing_chunk(bucket: Bucket, kind: str, on_bad_ch
     assert fault.met == 1  # no use in trying again
 
 
+@pytest.mark.parametrize(("kind", "told"), [("denied", True), ("unknown key", False)])
+def test_what_is_denied_may_be_absent_where_a_bucket_may_not_be_listed(
+    bucket: Bucket, kind: str, told: bool
+) -> None:
+    source = opened(bucket, bucket.array("x.zarr", ROWS, chunks=(200, 4)))
+    bucket.proxy.fault(kind, r"GET .*/c/3/0")
+    with pytest.raises(SourceError, match="denied") as no:
+        rows_of(source)
+    assert ("s3:ListBucket" in str(no.value)) == told
+
+
 def test_a_bucket_that_vanished_is_no_missing_chunk(bucket: Bucket) -> None:
     source = opened(bucket, bucket.array("x.zarr", ROWS, chunks=(200, 4)))
     bucket.proxy.fault("no bucket", r"GET .*/c/3/0")
