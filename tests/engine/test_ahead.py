@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
+from dataclasses import replace
 from threading import Barrier, Event, Lock
+from threading import enumerate as enumerate_threads
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from dask_em.engine.ahead import MOST_READS, ahead, at_once, behind, remote_reads
 from dask_em.engine.plan import Plan, Resources
+from dask_em.engine.predict import write
 from dask_em.engine.readable import readable_ahead
-from dask_em.engine.stream import Reading, stream
+from dask_em.engine.stream import Reading, fold_leaves, stream
 from tests.engine.sources import MadeSource, Script
 
 
@@ -159,3 +165,75 @@ def test_small_chunks_are_asked_for_in_numbers_and_large_ones_alone() -> None:
     assert remote_reads(1) == MOST_READS
     assert 1 < remote_reads(16 << 20) < MOST_READS
     assert remote_reads(1 << 30) == 1
+
+
+def threads() -> set[str]:
+    return {one.name for one in enumerate_threads() if one.name.startswith("em-")}
+
+
+@pytest.mark.parametrize("end", ["all", "close", "raise", "forget"])
+def test_no_thread_is_left(end: str) -> None:
+    source = Remote(np.arange(400.0)[:, None], 7)
+    (task,) = Plan.make(source, Resources(1, 1, None)).partitions(source)
+    for _ in range(20):
+        pieces = stream(task, Reading(source.schema))
+        if end == "all":
+            assert sum(len(piece.block) for _, piece in pieces) == 400
+        else:
+            next(pieces)
+            assert threads()
+        if end == "close":
+            pieces.close()
+        elif end == "raise":
+            with pytest.raises(KeyboardInterrupt):
+                pieces.throw(KeyboardInterrupt)
+        del pieces
+        assert not threads()
+
+
+def test_an_error_that_nobody_takes_is_not_raised_elsewhere() -> None:
+    failed = Event()
+
+    def fail() -> int:
+        failed.set()
+        raise ValueError("for nobody")
+
+    calls = at_once([lambda: 0, fail, lambda: 2], 2)
+    assert next(calls) == 0
+    assert failed.wait(10)
+    calls.close()
+    assert list(at_once([lambda: 1], 2)) == [1]
+
+
+def test_a_body_that_fails_ends_the_writing_and_its_error_is_the_one_that_is_told() -> None:
+    def fail() -> None:
+        raise OSError("full")
+
+    def write() -> None:
+        with behind() as make:
+            make(fail, 1)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write()
+    assert not threads()
+
+
+def test_no_thread_is_left_where_the_work_fails_and_the_error_is_kept() -> None:
+    source = Remote(np.arange(4000.0)[:, None], 7)
+    (task,) = Plan.make(source, Resources(1, 1, None)).partitions(source)
+
+    asked: Any = SimpleNamespace(reading=Reading(source.schema), answers=lambda found: ())
+
+    def tasks(source: Any, plan: Plan) -> Any:
+        return replace(plan, n_tasks=1).partitions(source)
+
+    def fail(*_: object) -> Any:
+        raise ValueError("the work")
+
+    with pytest.raises(ValueError, match="the work") as kept:
+        fold_leaves(task, Reading(source.schema), fail, lambda: False)
+    assert not threads(), kept  # whose frames hold all that is not closed
+    with pytest.raises(ValueError, match="the work") as kept:
+        write(source, asked, SimpleNamespace(writing=lambda: nullcontext(fail), partitions=tasks))
+    assert not threads(), kept
