@@ -11,12 +11,28 @@ import numpy as np
 from dask_em.engine.source import Coordinate
 from dask_em.sources.columns import Column, dimensions
 
-__all__ = ["stored_coordinates"]
+__all__ = ["coordinate_names", "stored_coordinates"]
 
 #: coordinates of more bytes are not copied beside answers
 LARGEST_BYTES = 64 * 2**20
 #: what is said of an array by other means
 SAID_ELSEWHERE = ("_ARRAY_DIMENSIONS", "coordinates")
+
+
+def coordinate_names(attributes: Mapping[str, Any], arrays: Mapping[str, Any]) -> set[str]:
+    """The names of those arrays of a group that are coordinates of others.
+
+    Parameters
+    ----------
+    attributes : mapping
+        Of the group.
+    arrays : mapping
+        Its arrays by name.
+    """
+    dims = {name: dimensions(array) or () for name, array in arrays.items()}
+    axes = {name for name, own in dims.items() if own == (name,)}
+    told = (attributes, *(array.attrs for array in arrays.values()))
+    return axes | {name for one in told for name in _listed(one) if name in arrays}
 
 
 def stored_coordinates(
@@ -67,9 +83,12 @@ def _names(
 ) -> Iterator[str]:
     yield from sample_dims
     for told in (attributes, *(column.array.attrs for column in columns)):
-        listed = told.get("coordinates")
-        if isinstance(listed, str):
-            yield from listed.split()
+        yield from _listed(told)
+
+
+def _listed(attributes: Mapping[str, Any]) -> list[str]:
+    listed = attributes.get("coordinates")
+    return listed.split() if isinstance(listed, str) else []
 
 
 def _dimensions(array: Any) -> tuple[str, ...] | None:

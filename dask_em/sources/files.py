@@ -52,8 +52,9 @@ def open_dataset(
         raise told from unless_secret(error)
     except Exception as error:
         # an engine, a file system or a codec may raise anything here
+        cause = without_secrets(cause_of(error), storage_options)
         told = refused(error, str(path)) or SourceError(
-            f"{shown} cannot be opened by xarray ({cause_of(error)}); check that the file is "
+            f"{shown} cannot be opened by xarray ({cause}); check that the file is "
             "whole, and that the package of its format is installed (netCDF4, h5netcdf or scipy "
             "for NetCDF)"
         )

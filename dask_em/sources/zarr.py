@@ -34,7 +34,7 @@ from dask_em.sources.columns import (
     sample_dimensions,
     weight_column,
 )
-from dask_em.sources.coordinates import stored_coordinates
+from dask_em.sources.coordinates import coordinate_names, stored_coordinates
 from dask_em.sources.grid import Grid
 from dask_em.sources.paths import existing_path, is_url
 from dask_em.sources.reach import any_local, any_remote, patiently_read
@@ -242,9 +242,11 @@ def _columns(
             )
         return (column_of_array("", node, sample_dims),), {}
     arrays = dict(node.arrays())
-    if len(arrays) == 1 and (features is None or list(features) == list(arrays)):
-        (array,) = arrays.values()
-        return (column_of_array("", array, sample_dims),), {}
+    # a group that dask_em or xarray wrote holds coordinates as well
+    apart = coordinate_names(node.attrs, arrays)
+    named = [name for name in arrays if name not in apart]
+    if len(named) == 1 and (features is None or list(features) == list(arrays)):
+        return (column_of_array("", arrays[named[0]], sample_dims),), {}
     if not features:
         raise SchemaError(_choose(arrays, node, where))
     chosen = {name: _member(node, arrays, name, where) for name in features}

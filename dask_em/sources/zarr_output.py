@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from dask_em.core.records import Array
 from dask_em.engine.ahead import behind
 from dask_em.engine.predict import Output, Writer
 from dask_em.engine.readable import Readable
-from dask_em.engine.source import Coordinate, Region, Source
+from dask_em.engine.source import Coordinate, Region, Schema, Source
 from dask_em.errors import SourceError
 from dask_em.place import URL, Options, parse_place
 from dask_em.remote.store import PatientStore
@@ -182,7 +183,12 @@ def create_outputs(
             place = parse_place(url, storage_options)
             with explained(place):
                 drafts[url] = stack.enter_context(drafted(place, overwrite))
-                _create_group(drafts[url], coordinates)
+                labels = (
+                    _labels(layout, one, source.origin.schema)
+                    for one, layout in zip(planned, layouts, strict=True)
+                    if one.url == url
+                )
+                _create_group(drafts[url], {**coordinates, **dict(chain(*labels))})
         for one, layout in zip(planned, layouts, strict=True):
             with explained(drafts[one.url].place):
                 _create_array(drafts[one.url], one, layout, coordinates)
@@ -209,11 +215,17 @@ def _listable(found: Mapping[str, Coordinate]) -> Iterator[tuple[str, Coordinate
         )
 
 
+def _labels(layout: Layout, planned: Planned, schema: Schema) -> Iterator[tuple[str, Coordinate]]:
+    """Coordinates of the axes behind those of the samples: names of features, else numbers."""
+    named = layout.dims[len(layout.dims) - len(planned.axes) :]
+    for axis, name, length in zip(planned.axes, named, planned.trailing, strict=True):
+        known = schema.feature_names if axis == "feature" else None
+        values = np.arange(length) if known is None else np.array(known, dtype=np.str_)
+        yield name, Coordinate((name,), values, {})
+
+
 def _create_group(draft: Draft, coordinates: Mapping[str, Coordinate]) -> None:
-    # by the conventions of CF, which xarray follows; a coordinate of its own axis needs no mention
-    further = [name for name, one in coordinates.items() if one.dims != (name,)]
-    told = {"coordinates": " ".join(further)} if further else {}
-    root = zarr.create_group(draft.store, zarr_format=3, attributes={MARK: UNFINISHED, **told})
+    root = zarr.create_group(draft.store, zarr_format=3, attributes={MARK: UNFINISHED})
     for name, coordinate in coordinates.items():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # text is not in the specification of format 3 yet

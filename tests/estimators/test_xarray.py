@@ -157,7 +157,7 @@ def test_written_answers_have_the_coordinates_of_the_input(kind: str, tmp_path: 
         found = xr.open_zarr(url)
     assert set(found.data_vars) == {"class", "probability", "log_likelihood"}
     names = {"time", "lat", "lon", "station", "region", "run"}
-    assert set(found.coords) == names
+    assert set(found.coords) == names | {"component"}
     for name in names:
         assert found[name].equals(ds[name]), name
         assert found[name].attrs == ds[name].attrs

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import xarray
 
-from dask_em import GaussianMixture
+from dask_em import PPCA, GaussianMixture
 from dask_em.sources.zarr import ZarrSource
 
 RNG = np.random.default_rng(3)
@@ -55,6 +55,7 @@ def test_answers_have_the_coordinates_of_the_rows(tmp_path: Path, zarr_format: i
     with xarray.open_zarr(tmp_path / "p.zarr") as probabilities:
         assert probabilities.probability.dims == (*GRID, "component")
         xarray.testing.assert_equal(probabilities.time, given.time)
+        assert list(probabilities.component) == [0, 1]
 
 
 def curved() -> xarray.Dataset:
@@ -110,6 +111,26 @@ def test_a_coordinate_with_a_space_in_its_name_is_told(tmp_path: Path) -> None:
     found = xarray.open_zarr(tmp_path / "l.zarr", consolidated=False)
     assert list(found.data_vars) == ["class"]
     assert "area" in found.coords
+
+
+def test_filled_rows_tell_their_features(tmp_path: Path) -> None:
+    stored(tmp_path / "rows.zarr")
+    model = PPCA(1).fit(tmp_path / "rows.zarr", features=["t", "s"])
+    model.write_filled(tmp_path / "rows.zarr", tmp_path / "f.zarr", deviation=True)
+    with xarray.open_zarr(tmp_path / "f.zarr") as filled:
+        assert list(filled.feature.values) == ["t", "s"]
+        assert filled.deviation.dims == filled.filled.dims == (*GRID, "feature")
+        assert set(filled.coords) == {*dataset().coords, "feature"}
+
+
+def test_answers_are_rows_themselves(tmp_path: Path) -> None:
+    stored(tmp_path / "rows.zarr")
+    model = PPCA(1).fit(tmp_path / "rows.zarr", features=["t", "s"])
+    model.write_scores(tmp_path / "rows.zarr", tmp_path / "s.zarr")
+    source = ZarrSource.open(tmp_path / "s.zarr")
+    assert source.schema.sample_dims == GRID
+    assert source.schema.n_features == 1
+    assert set(source.coordinates()) == set(dataset().coords)
 
 
 def test_coordinates_of_features_stay_behind(tmp_path: Path) -> None:
