@@ -50,9 +50,10 @@ LIMIT_BYTES = 512 * 2**20
 class XarraySource(Source):
     """Rows of variables of an xarray Dataset, or of a DataArray. Made by `open`.
 
-    Variables in memory are rows in memory. What xarray opened from a store and did not compute
-    with is read in regions of many stored chunks, whatever chunks dask was told. Everything else is
-    a dask graph, of which each partition carries the part that its chunks need.
+    Variables in memory are rows in memory. What xarray opened from a store, and perhaps cut, is
+    read in regions of many stored chunks, whatever chunks it was opened with. Everything else, what
+    was rechunked included, is a dask graph, of which each partition carries the part that its
+    chunks need.
     """
 
     def __init__(
