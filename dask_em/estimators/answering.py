@@ -122,7 +122,7 @@ class Answering(ABC):
 
     def _opened(self, X: Any, sample_weight: Any, selection: dict[str, Any]) -> Source:
         check_is_fitted(self)
-        remembered, given = getattr(self, "_selection", Selection()), Selection(**selection)
+        remembered, given = getattr(self, "_selection", Selection()), Selection.given(selection)
         names = getattr(self, "feature_names_in_", None)
         chosen = given.or_else(remembered.meant_for(X, names, given.storage_options))
         source = open_rows(self, X, sample_weight, chosen, reset=False)

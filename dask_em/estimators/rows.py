@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.utils.validation import validate_data
 
+from dask_em.core.names import nearest
 from dask_em.core.records import Array
 from dask_em.engine.source import Source
 from dask_em.estimators.names import check_count, forget_names, note_features, noted_features
@@ -40,6 +41,15 @@ class Selection:
     # what belongs to the rows, and is not remembered
     where: str | None = None
     mapping: Any = None
+
+    @classmethod
+    def given(cls, options: Mapping[str, Any]) -> Selection:
+        """That of the further arguments of a method."""
+        known = [field.name for field in fields(cls)]
+        for name in options:
+            if name not in known:
+                raise TypeError(f"there is no argument {name!r}; {nearest(name, known)}")
+        return cls(**options)
 
     @property
     def remembered(self) -> Selection:

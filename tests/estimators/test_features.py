@@ -213,3 +213,9 @@ def test_errors_name_features() -> None:
 
 
 MODEL_OF_NAMES = fitted(NamedSource(ROWS, ["n"], NAMES))
+
+
+def test_arguments_that_there_are_not() -> None:
+    model = fitted(ROWS)
+    with pytest.raises(TypeError, match="no argument 'feature'; did you mean 'features'"):
+        model.predict(ROWS, feature=["a"])
