@@ -110,11 +110,15 @@ def test_workers_in_processes_read_and_write(
 ) -> None:
     local = mixture().fit(home, features=list("abc"))
     local.write_predictions(home, tmp_path / "out", keys=["id"])
-    storm(bucket)
-    options = {"storage_options": bucket.options, "client": client}
-    assert bits(mixture().fit(rows, features=list("abc"), **options)) == bits(local)
-    local.write_predictions(rows, bucket.url("out"), client=client, **asked(bucket))
-    bucket.proxy.calm()
+    # workers are slow to answer while they start, and their pauses are as long as they are
+    options = bucket.options | {"config_kwargs": {"read_timeout": 10}}
+    faults = [bucket.proxy.fault("slow down", "GET .*part-2", times=1)]
+    fitted = mixture().fit(rows, features=list("abc"), storage_options=options, client=client)
+    assert bits(fitted) == bits(local)
+    faults += [bucket.proxy.fault("drop", "PUT .*/out/.*part-1", times=1)]
+    reached = {"storage_options": options, "output_options": options}
+    local.write_predictions(rows, bucket.url("out"), client=client, keys=["id"], **reached)
+    assert [fault.met for fault in faults] == [1, 1]
     assert content(bucket, "out") == content_of(tmp_path / "out")
 
 
