@@ -14,7 +14,15 @@ from dask_em.remote.remedies import no_client
 from dask_em.remote.secrets import unless_secret
 from dask_em.remote.trouble import is_lacking_home
 
-__all__ = ["Files", "ask_once", "configured", "open_files", "open_filesystem", "opening"]
+__all__ = [
+    "Files",
+    "ask_once",
+    "configured",
+    "open_files",
+    "open_filesystem",
+    "opening",
+    "own_filesystem",
+]
 
 T = TypeVar("T")
 
@@ -41,6 +49,13 @@ def open_filesystem(url: str, storage_options: Mapping[str, Any] | None = None) 
     with opening(url):
         files, path = fsspec.url_to_fs(url, **configured(url, storage_options))
     ask_once(files)
+    return files, str(path)
+
+
+def own_filesystem(url: str, storage_options: Mapping[str, Any] | None = None) -> tuple[Any, str]:
+    """As `open_filesystem`, with the tries of its client: for libraries that read through it."""
+    with opening(url):
+        files, path = fsspec.url_to_fs(url, **(storage_options or {}))
     return files, str(path)
 
 

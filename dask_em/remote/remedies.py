@@ -11,7 +11,8 @@ __all__ = ["no_client", "refused", "unreached"]
 #: how credentials are given, by protocol
 CREDENTIALS = {
     "s3": "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or pass "
-    'storage_options={"key": ..., "secret": ...}; for public data storage_options={"anon": True}',
+    'storage_options={"key": ..., "secret": ...}; for public data storage_options={"anon": True} '
+    "(--storage-option anon=true)",
     "gs": "run gcloud auth application-default login, set GOOGLE_APPLICATION_CREDENTIALS, or pass "
     'storage_options={"token": ...}; for public data storage_options={"token": "anon"}',
     "az": "set AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY, or pass "

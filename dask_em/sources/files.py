@@ -9,7 +9,7 @@ from typing import Any
 import xarray as xr
 
 from dask_em.errors import SourceError
-from dask_em.remote.files import open_filesystem
+from dask_em.remote.files import own_filesystem
 from dask_em.remote.remedies import refused
 from dask_em.remote.secrets import unless_secret, without_secrets
 from dask_em.remote.trouble import cause_of
@@ -42,7 +42,7 @@ def open_dataset(
     try:
         opened: Any = path
         if isinstance(path, str) and is_url(path):
-            files, name = open_filesystem(path, storage_options)
+            files, name = own_filesystem(path, storage_options)
             opened = files.open(name)
         return xr.open_dataset(opened, chunks=None, **options)
     except (MemoryError, SourceError):

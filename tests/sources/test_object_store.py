@@ -5,8 +5,10 @@ from __future__ import annotations
 import pickle
 import sys
 import warnings
+from pathlib import Path
 from typing import Any
 
+import fsspec
 import numpy as np
 import pytest
 import zarr
@@ -165,6 +167,18 @@ def test_an_outage_is_an_error_that_names_the_object_and_no_bad_chunk(
         list(stream([leaf], Reading(source.schema, on_bad_chunk=on_bad_chunk)))
     assert not isinstance(no.value, ChunkError)
     assert fault.met == patience.TRIES
+
+
+def test_what_passes_is_tried_again_for_netcdf(bucket: Bucket, tmp_path: Path) -> None:
+    xr = pytest.importorskip("xarray")
+    pytest.importorskip("scipy.io")
+    xr.Dataset({"u": (("t", "x"), ROWS)}).to_netcdf(tmp_path / "x.nc", engine="scipy")
+    url, files = bucket.url("x.nc"), fsspec.filesystem("s3", **bucket.options)
+    files.put(str(tmp_path / "x.nc"), url)
+    fault = bucket.proxy.fault("drop", "(HEAD|GET) .*/x.nc", times=2)
+    source = opened(bucket, url, features=["u"], sample_dims=["t"])
+    np.testing.assert_array_equal(rows_of(source), ROWS)
+    assert fault.met == 2
 
 
 def test_tries_end_with_the_time(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
