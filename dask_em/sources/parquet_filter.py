@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
+from decimal import Decimal
 from functools import reduce
+from math import floor, isfinite
 from typing import Any
 
 import pyarrow as pa
@@ -55,7 +58,16 @@ def as_expression(condition: Condition, schema: pa.Schema, where: str) -> pc.Exp
                 f"where= asks for the column {name!r}, which {where} does not have; "
                 + nearest(name, schema.names)
             )
-    return _expression(condition, schema)
+    found = _expression(condition, schema)
+    nothing = pa.RecordBatch.from_pylist([], schema)
+    try:
+        mask_of(condition, nothing)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise SchemaError(
+            f"where= compares what cannot be compared in {where} ({error}); its columns are "
+            + ", ".join(f"{name} ({schema.field(name).type})" for name in sorted(condition.names()))
+        ) from error
+    return found
 
 
 def without_files(dataset: Dataset, condition: Condition) -> Dataset:
@@ -156,13 +168,32 @@ def _kind(column: Name, schema: pa.Schema) -> pa.DataType:
     return kind.value_type if pa.types.is_dictionary(kind) else kind
 
 
+#: further from 0 than any integer of a column
+BEYOND = 10**20
+
+
+def _exact(value: float, kind: pa.DataType) -> pa.Scalar:
+    """A number as integers compare with it, however large they are.
+
+    pyarrow compares integers and floats as floats, and refuses integers that are none.
+    """
+    if isinstance(value, bool) or not isfinite(value):
+        return pa.scalar(value)
+    whole = floor(value)
+    if whole != value:  # to an integer, all numbers between its neighbours are one
+        return pa.scalar(Decimal(whole) + Decimal("0.5"))
+    with suppress(pa.ArrowInvalid, OverflowError):  # beyond the column's type
+        return pa.scalar(whole, kind)
+    return pa.scalar(Decimal(max(-BEYOND, min(whole, BEYOND))))
+
+
 def _value(value: Literal, name: str, kind: pa.DataType) -> pa.Scalar:
     """A literal as a column's type compares with it."""
     numbers = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
     if numbers and not isinstance(value, str):
         if pa.types.is_decimal(kind):
             return pa.scalar(float(value))  # whatever its digits
-        return pa.scalar(value)  # pyarrow finds the common type: 2.5 is not cut to an integer
+        return _exact(value, kind) if pa.types.is_integer(kind) else pa.scalar(value)
     try:
         if pa.types.is_timestamp(kind):
             # without a zone of its own a text is meant in UTC

@@ -33,6 +33,9 @@ TABLE = pa.table(
         "price": [Decimal("1.00"), Decimal("2.25"), None, Decimal("3.25")],
         "kind": pa.array(["x", "y", "z", None]).dictionary_encode(),
         "time": pa.array([0, 1, 2, 3], pa.timestamp("s", tz="UTC")),
+        # integers that are no floats
+        "id": [-(2**62) - 1, 1, 2**62 + 1, None],
+        "hash": pa.array([0, 1, 2**63 + 1, 2**64 - 1], pa.uint64()),
     }
 )
 
@@ -61,6 +64,14 @@ TABLE = pa.table(
         ("kind == 'x' or kind in ['z']", [0, 2]),
         ("year < depth", []),
         ("year in []", []),
+        ("id < 1.5", [0, 1]),
+        ("id > -1e-300", [1, 2]),
+        ("id == 4611686018427387905", [2]),
+        ("id == 4611686018427387904", []),
+        ("id < 1e300 and id > -99999999999999999999999", [0, 1, 2]),
+        ("hash > 1", [2, 3]),
+        ("hash > -1", [0, 1, 2, 3]),
+        ("hash in [1.0, 9223372036854775809, 0.5]", [1, 2]),
     ],
 )
 def test_rows_that_fulfil_a_condition(text: str, kept: list[int]) -> None:
@@ -113,6 +124,8 @@ def test_what_is_not_understood_is_named(text: str, named: str) -> None:
         ("depth < 'deep'", "'depth' of type double with 'deep'"),
         ("time < 'soon'", "'time' of type timestamp"),
         ("flag == 'maybe'", "'flag' of type bool"),
+        ("year < site", r"cannot be compared in the table.*site \(string\), year \(int64\)"),
+        ("year", r"cannot be compared in the table.*year \(int64\)"),
     ],
 )
 def test_what_does_not_fit_the_columns_is_named(text: str, named: str) -> None:
