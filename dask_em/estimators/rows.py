@@ -15,12 +15,12 @@ from dask_em.core.records import Array
 from dask_em.engine.source import Source
 from dask_em.estimators.names import check_count, forget_names, note_features, noted_features
 from dask_em.sources.arrays import NumpySource
+from dask_em.sources.refusals import refuse_selection
 from dask_em.sources.registry import (
     in_memory,
     is_one_array,
     is_table,
     open_source,
-    refuse_selection,
     selectable,
 )
 from dask_em.sources.tabular import has_named_columns, take_columns

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,9 +11,15 @@ import numpy as np
 from dask_em.engine.source import Source
 from dask_em.errors import SchemaError, SourceError
 from dask_em.mapping.chain import Chain
-from dask_em.remote.secrets import without_secrets
 from dask_em.sources.arrays import NumpySource
 from dask_em.sources.mapped import MappedSource
+from dask_em.sources.refusals import (
+    check_where,
+    is_object,
+    name_of,
+    refuse_selection,
+    reject_lazy,
+)
 from dask_em.sources.tabular import has_named_columns, take_columns
 
 __all__ = [
@@ -24,7 +29,6 @@ __all__ = [
     "is_table",
     "open_source",
     "parquet_source",
-    "refuse_selection",
     "selectable",
 ]
 
@@ -107,7 +111,7 @@ def _opened(
             storage_options=storage_options,
         )
         return source
-    _check_where(data, where)
+    check_where(data, where)
     named: dict[str, Any] = {"features": features, "sample_dims": sample_dims, "weights": weights}
     if kind == "zarr":
         from dask_em.sources.zarr import ZarrSource
@@ -148,7 +152,9 @@ def _kind_of(data: Any, storage_options: Mapping[str, Any] | None) -> str | None
         return stored_kind(data, storage_options)
     if _is_paths(data):
         return "parquet"
-    return next((kind for kind, homes in KINDS.items() for home in homes if _is(data, *home)), None)
+    return next(
+        (kind for kind, homes in KINDS.items() for home in homes if is_object(data, *home)), None
+    )
 
 
 #: the objects of each kind, by module and names
@@ -174,12 +180,12 @@ def is_stored(data: Any) -> bool:
 
 def selectable(data: Any) -> bool:
     """Whether features of the data can be selected: a Source and a dask array have them all."""
-    return not isinstance(data, Source) and not _is(data, "dask.array", "Array")
+    return not isinstance(data, Source) and not is_object(data, "dask.array", "Array")
 
 
 def is_one_array(data: Any, storage_options: Mapping[str, Any] | None = None) -> bool:
     """Whether data are one array, of Zarr or xarray, of which nothing is selected by name."""
-    if _is(data, "xarray", "DataArray"):
+    if is_object(data, "xarray", "DataArray"):
         return True
     if _kind_of(data, storage_options) != "zarr":
         return False
@@ -220,83 +226,22 @@ def _is_paths(data: Any) -> bool:
     )
 
 
-def _check_where(data: Any, where: str | None) -> None:
-    """Refuse a condition on rows of data other than Parquet.
-
-    Raises
-    ------
-    SchemaError
-        With what to do instead.
-    """
-    if not where:
-        return
-    if _is(data, "dask.dataframe", "DataFrame"):
-        raise SchemaError("where= is for Parquet; of a dask DataFrame select rows by its .query()")
-    what = (
-        f"the store {without_secrets(str(data))}"
-        if isinstance(data, str | os.PathLike)
-        else _kind(data)
-    )
-    raise SchemaError(
-        f"where= was given with {what}, but rows are selected only of Parquet; leave it out, and "
-        'give rows that are not wanted a weight of 0, or NaN with missing="drop"'
-    )
-
-
-def _is(data: Any, module: str, *names: str) -> bool:
-    # data of a library exist only where it has been imported
-    loaded = sys.modules.get(module)
-    return loaded is not None and any(
-        isinstance(data, getattr(loaded, name)) for name in names if hasattr(loaded, name)
-    )
-
-
 def _listed(names: Sequence[str] | str | None) -> list[str] | None:
     return None if names is None else [names] if isinstance(names, str) else list(names)
-
-
-def refuse_selection(data: Any, **given: Any) -> None:
-    """Refuse what has no meaning for data of a kind, by its name as an argument."""
-    for name, value in given.items():
-        if value is not None:
-            raise SchemaError(
-                f"{name}= was given with {_kind(data)}, where it has no meaning; leave it out"
-                + (", or give the weights to the source itself" if name == "sample_weight" else "")
-            )
 
 
 def _array(data: Any) -> Any:
     if isinstance(data, np.ndarray):
         return data
-    _reject_lazy(data)
+    reject_lazy(data)
     if not (hasattr(data, "__array__") or isinstance(data, Sequence)) or isinstance(data, bytes):
-        raise SchemaError(f"{_kind(data)} is no place of rows; give {ACCEPTED}")
+        raise SchemaError(f"{name_of(data)} is no place of rows; give {ACCEPTED}")
     try:
         return np.asarray(data)
     except (TypeError, ValueError) as error:
         raise SchemaError(
-            f"{_kind(data)} cannot be converted to an array ({error}); give {ACCEPTED}"
+            f"{name_of(data)} cannot be converted to an array ({error}); give {ACCEPTED}"
         ) from error
-
-
-def _reject_lazy(data: Any) -> None:
-    """Refuse what NumPy would load as a whole, or wrap as one object."""
-    kind = _kind(data)
-    if kind.startswith("xarray."):
-        raise SchemaError(f"{kind} is not accepted as it is; pass a Dataset or a DataArray")
-    if kind.startswith("dask."):
-        raise SchemaError(
-            f"{kind} is not accepted as it is; pass a dask array, e.g. .to_dask_array(lengths=True)"
-        )
-    if kind.startswith("scipy.sparse"):
-        raise SchemaError(
-            f"Sparse data was passed ({kind}), but dense data is required. Use '.toarray()' to "
-            "convert to a dense array, if it fits into memory"
-        )
-
-
-def _kind(data: Any) -> str:
-    return f"{type(data).__module__}.{type(data).__qualname__}".removeprefix("builtins.")
 
 
 def _column_names(data: Any) -> tuple[str, ...] | None:
