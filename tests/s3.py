@@ -33,8 +33,13 @@ class Bucket:
 
     @property
     def options(self) -> dict[str, Any]:
-        """What fsspec needs; a request is given up after half a second."""
+        """What fsspec needs, also on workers whose environment is that of another test.
+
+        A request is given up after half a second.
+        """
         return {
+            "key": ENVIRONMENT["AWS_ACCESS_KEY_ID"],
+            "secret": ENVIRONMENT["AWS_SECRET_ACCESS_KEY"],
             "client_kwargs": {"endpoint_url": self.proxy.url},
             "config_kwargs": {"read_timeout": 0.5},
         }

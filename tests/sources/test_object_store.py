@@ -242,11 +242,11 @@ def test_credentials_that_are_missing(bucket: Bucket, monkeypatch: pytest.Monkey
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     # other options than elsewhere: fsspec keeps a file system, and its credentials with it
-    other = {"default_block_size": 1 << 20}
+    other = {"default_block_size": 1 << 20, "key": None, "secret": None}
     with pytest.raises(SourceError, match=rf"access to {url}.*denied.*credentials.*AWS_PROFILE"):
         opened(bucket, url, options=other)
     with pytest.raises(SourceError, match="nobody.*could not be found.*AWS_PROFILE"):
-        opened(bucket, url, options={"profile": "nobody"})
+        opened(bucket, url, options={"profile": "nobody", "key": None, "secret": None})
 
 
 def test_no_secret_is_shown(bucket: Bucket) -> None:

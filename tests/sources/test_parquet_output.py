@@ -251,7 +251,8 @@ class TestPlaces:
 
         lazy = da.from_array(ROWS, chunks=(400, 3))
         model.write_predictions(lazy, tmp_path / "x.zarr", probabilities=True, log_density=True)
-        assert {*zarr.open_group(tmp_path / "x.zarr")} == {"class", "probability", "log_likelihood"}
+        answers = {"class", "probability", "log_likelihood"}
+        assert {*zarr.open_group(tmp_path / "x.zarr")} == answers | {"component"}
 
 
 def test_a_model_that_was_fitted_to_parquet(tmp_path: Path) -> None:
