@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import copy_context
+from inspect import GEN_RUNNING, getgeneratorstate
 from typing import TypeVar
 
 __all__ = ["MOST_READS", "ahead", "at_once", "behind", "remote_reads"]
@@ -34,7 +35,10 @@ def ahead(items: Generator[Item, None, None]) -> Generator[Item, None, None]:
                 yield item  # type: ignore[misc]
                 del item
     finally:
-        items.close()
+        # a Ctrl-C that comes while the second thread is waited for leaves it at work; it ends with
+        # the item that it makes
+        if getgeneratorstate(items) != GEN_RUNNING:
+            items.close()
 
 
 def at_once(calls: Iterable[Callable[[], Item]], n: int) -> Generator[Item, None, None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Generator
 from contextlib import nullcontext
 from dataclasses import replace
 from threading import Barrier, Event, Lock
@@ -237,3 +238,25 @@ def test_no_thread_is_left_where_the_work_fails_and_the_error_is_kept() -> None:
     with pytest.raises(ValueError, match="the work") as kept:
         write(source, asked, SimpleNamespace(writing=lambda: nullcontext(fail), partitions=tasks))
     assert not threads(), kept
+
+
+def test_ctrl_c_while_the_second_thread_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted, entered = Event(), Event()
+
+    def items() -> Generator[int, None, None]:
+        yield 0
+        entered.set()
+        wanted.wait(10)
+        yield 1
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    found = ahead(items())
+    assert next(found) == 0
+    assert entered.wait(10)
+    with monkeypatch.context() as patch:
+        patch.setattr("concurrent.futures.thread.ThreadPoolExecutor.shutdown", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            found.close()
+    wanted.set()
