@@ -1,0 +1,1 @@
+"""Jobs: fits that a scheduler runs, whether or not anybody watches."""
