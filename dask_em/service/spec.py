@@ -1,0 +1,253 @@
+"""Specification of a job: validated JSON, in which nothing is code and nothing is a pickle."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from dask_em.core.names import nearest
+from dask_em.engine.fingerprint import digest
+from dask_em.errors import InputError
+
+__all__ = ["Fit", "Job", "Predict", "Sweep", "json_schema", "parse", "token"]
+
+#: a body of more bytes is refused before it is read
+LARGEST_BYTES = 1_000_000
+
+Names: TypeAlias = list[str] | None
+Algorithm: TypeAlias = Literal["auto", "em", "accelerated"]
+Covariance: TypeAlias = Literal["full", "tied", "diag", "spherical"]
+Start: TypeAlias = Literal["kmeans", "k-means++", "random", "random_from_data"]
+Count: TypeAlias = Annotated[int, Field(ge=1)]
+Positive: TypeAlias = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+URL: TypeAlias = Annotated[str, Field(min_length=1)]
+
+
+class _Part(BaseModel):
+    """A part of a specification: what it does not know it refuses."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Data(_Part):
+    """Which rows, as `dask_em.open_source` takes them."""
+
+    url: URL | Annotated[list[URL], Field(min_length=1)]
+    features: Names = None
+    sample_dims: Names = None
+    where: str | None = None
+    sample_weight: str | None = None
+    storage_options: dict[str, Any] | None = None
+
+
+class GaussianMixture(_Part):
+    """A mixture, with the parameters of `dask_em.GaussianMixture`."""
+
+    kind: Literal["gaussian_mixture"]
+    n_components: Count
+    covariance_type: Covariance = "full"
+    reg_covar: Positive = 1e-6
+    n_init: Count = 1
+    init_params: Start = "kmeans"
+    random_state: int | None = None
+    degenerate: Literal["repair", "drop", "raise"] = "repair"
+    missing: Literal["error", "drop"] = "error"
+    init_sample: Count | None = None
+
+
+class PPCA(_Part):
+    """Probabilistic PCA, with the parameters of `dask_em.PPCA`."""
+
+    kind: Literal["ppca"]
+    n_components: Count | Annotated[float, Field(gt=0, lt=1)] | Literal["bic"]
+    solver: Literal["auto", "gram", "em"] = "auto"
+    rotation: bool = True
+    random_state: int | None = None
+    missing: Literal["error", "drop", "model"] = "error"
+    init_sample: Count | None = None
+
+
+Model: TypeAlias = Annotated[GaussianMixture | PPCA, Field(discriminator="kind")]
+
+
+class Candidates(_Part):
+    """What a sweep compares, with the parameters of `dask_em.sweep`."""
+
+    n_components: Annotated[list[Count], Field(min_length=1)]
+    covariance_type: Annotated[list[Covariance], Field(min_length=1)] = ["full", "diag"]
+    criterion: Literal["bic", "aic", "icl"] = "bic"
+    reg_covar: Positive = 1e-6
+    n_init: Count = 1
+    init_params: Start = "kmeans"
+    random_state: int | None = None
+    degenerate: Literal["repair", "drop", "raise"] = "repair"
+    missing: Literal["error", "drop"] = "error"
+
+
+class Standardize(_Part):
+    """Subtract means and divide by deviations, of all rows or of some features."""
+
+    step: Literal["standardize"]
+    features: Names = None
+
+
+class Log(_Part):
+    """The logarithm of some features, plus an offset."""
+
+    step: Literal["log"]
+    features: Annotated[list[str], Field(min_length=1)]
+    offset: float = 0.0
+
+
+class Select(_Part):
+    """Some features, in another order."""
+
+    step: Literal["select"]
+    features: Annotated[list[str], Field(min_length=1)]
+
+
+Step: TypeAlias = Annotated[Standardize | Log | Select, Field(discriminator="step")]
+
+
+class Stopping(_Part):
+    """When a fit stops; None is as the estimator has it."""
+
+    tol: Positive | None = None
+    tol_gap: Positive | None = None
+    max_iter: Annotated[int, Field(ge=0)] | None = None
+    algorithm: Algorithm = "auto"
+
+
+class Resources(_Part):
+    """What the work may take."""
+
+    cache: Literal["off", "auto"] | Count = "off"
+    on_bad_chunk: Literal["raise", "skip"] = "raise"
+
+
+class _Job(_Part):
+    """What all jobs have: their rows, their turn, and what people call them."""
+
+    version: Literal[1] = 1
+    data: Data
+    resources: Resources = Resources()
+    priority: Annotated[int, Field(ge=-100, le=100)] = 0
+    owner: Annotated[str, Field(max_length=100)] = ""
+    tags: dict[str, str] = {}
+
+
+class Fit(_Job):
+    """Fit one model and save it."""
+
+    task: Literal["fit"]
+    model: Model
+    mapping: list[Step] = []
+    stopping: Stopping = Stopping()
+    output: URL
+
+
+class Sweep(_Job):
+    """Fit mixtures of many sizes and structures, and save the best."""
+
+    task: Literal["sweep"]
+    candidates: Candidates
+    mapping: list[Step] = []
+    stopping: Stopping = Stopping()
+    output: URL
+
+
+class Predict(_Job):
+    """Say for each row what a saved model says of it, and write that."""
+
+    task: Literal["predict"]
+    model: URL
+    outputs: Annotated[
+        dict[
+            Literal["class", "probability", "log_likelihood", "score", "filled", "deviation"], URL
+        ],
+        Field(min_length=1),
+    ]
+    keys: Names = None
+    overwrite: bool = False
+
+
+Job: TypeAlias = Annotated[Fit | Sweep | Predict, Field(discriminator="task")]
+
+_ADAPTER: TypeAdapter[Fit | Sweep | Predict] = TypeAdapter(Job)
+#: of no influence on what a job gives
+ASIDE = {"priority", "owner", "tags"}
+
+
+def parse(text: str | bytes) -> Fit | Sweep | Predict:
+    """The job that a JSON document describes.
+
+    Raises
+    ------
+    InputError
+        With every fault: where it lies, what was found, and what there may be.
+    """
+    if len(text) > LARGEST_BYTES:
+        raise InputError(
+            f"the specification takes {len(text):,} bytes, the limit is {LARGEST_BYTES:,}; give "
+            "data by URL"
+        )
+    try:
+        told = json.loads(text)
+    except ValueError as error:
+        raise InputError(
+            f"the specification is no JSON: {error}; give an object such as "
+            '{"task": "fit", "data": {"url": ...}, "model": ..., "output": ...}'
+        ) from None
+    try:
+        return _ADAPTER.validate_python(told)
+    except ValidationError as error:
+        faults = "; ".join(_words(fault) for fault in error.errors(include_url=False))
+        raise InputError(f"the specification does not fit: {faults}") from None
+
+
+def token(job: Fit | Sweep | Predict) -> str:
+    """A short name for all that decides what a job gives.
+
+    Who asked, and how urgently, is not among it; nor are options of storage, which may be secret.
+    """
+    told = job.model_dump(mode="json", exclude={*ASIDE})
+    told["data"].pop("storage_options", None)
+    return digest(told)
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of specifications."""
+    return {"title": "dask_em job", **_ADAPTER.json_schema()}
+
+
+def _words(fault: Any) -> str:
+    path = [str(part) for part in fault["loc"]]
+    where = ".".join(part for part in path if part not in ("fit", "sweep", "predict")) or "it"
+    if fault["type"] == "extra_forbidden":
+        return f"{where} is not known; {nearest(path[-1], _known(path))}"
+    if fault["type"] == "missing":
+        return f"{where} is missing"
+    if fault["type"].startswith("union_tag"):
+        return f"{where}: {fault['msg']}"
+    return f"{where} is {fault['input']!r}: {fault['msg'].lower()}"
+
+
+def _known(path: list[str]) -> list[str]:
+    """The names of the fields that there may be beside the last one of a path."""
+    schema = json_schema()
+    for part in path[:-1]:
+        schema = _inner(schema, part)
+    return sorted(schema.get("properties", {}))
+
+
+def _inner(schema: dict[str, Any], part: str) -> dict[str, Any]:
+    """The schema of a field, of an item, or of a variant with a tag."""
+    found: Any = schema.get("properties", {}).get(part)
+    if found is None:
+        found = schema.get("discriminator", {}).get("mapping", {}).get(part)
+        found = {"$ref": found} if found else schema.get("items", {})
+    if "$ref" in found:
+        found = json_schema()["$defs"][found["$ref"].rpartition("/")[2]]
+    return dict(found)

@@ -1,0 +1,116 @@
+"""Specifications of jobs."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from dask_em import InputError
+from dask_em.service.spec import Fit, Predict, Sweep, json_schema, parse, token
+
+FIT: dict[str, Any] = {
+    "task": "fit",
+    "data": {"url": "s3://bucket/ocean.zarr", "features": ["temperature", "salinity"]},
+    "model": {"kind": "gaussian_mixture", "n_components": 8},
+    "mapping": [{"step": "log", "features": ["salinity"]}, {"step": "standardize"}],
+    "output": "s3://bucket/model.zarr",
+}
+SWEEP: dict[str, Any] = {
+    "task": "sweep",
+    "data": {"url": "weather.parquet", "where": "wind < 200"},
+    "candidates": {"n_components": [1, 2, 3]},
+    "output": "best.zarr",
+}
+PREDICT: dict[str, Any] = {
+    "task": "predict",
+    "data": {"url": ["a.parquet", "b.parquet"]},
+    "model": "model.zarr",
+    "outputs": {"class": "labels", "log_likelihood": "labels"},
+    "keys": ["station"],
+}
+
+
+def changed(job: dict[str, Any], path: str, value: Any) -> str:
+    """The document with one value changed; None takes it out."""
+    told = json.loads(json.dumps(job))
+    *parts, last = path.split(".")
+    inner = told
+    for part in parts:
+        inner = inner[int(part)] if part.isdigit() else inner.setdefault(part, {})
+    if value is None:
+        del inner[last]
+    else:
+        inner[last] = value
+    return json.dumps(told)
+
+
+@pytest.mark.parametrize(("told", "kind"), [(FIT, Fit), (SWEEP, Sweep), (PREDICT, Predict)])
+def test_what_is_written_is_read(told: dict[str, Any], kind: type) -> None:
+    job = parse(json.dumps(told))
+    assert isinstance(job, kind)
+    assert parse(job.model_dump_json()) == job
+    assert job.model_dump(mode="json", exclude_unset=True) == told
+
+
+@pytest.mark.parametrize(
+    ("told", "path", "value", "words"),
+    [
+        (FIT, "task", "fitt", "'fitt'.*'fit', 'sweep', 'predict'"),
+        (FIT, "task", None, "'task'"),
+        (FIT, "output", None, "output is missing"),
+        (FIT, "outptu", "x", "outptu is not known; did you mean 'output'"),
+        (FIT, "model.n_componets", 3, "model.*n_componets is not known; did you mean 'n_compo"),
+        (FIT, "model.n_components", 0, "n_components is 0: .*greater than or equal to 1"),
+        (FIT, "model.n_components", "8", "n_components is '8': .*integer"),
+        (FIT, "model.kind", "gmm", "'gmm'.*'gaussian_mixture', 'ppca'"),
+        (FIT, "model.missing", "model", "missing is 'model': .*'error' or 'drop'"),
+        (FIT, "mapping.0.offest", 1.0, "mapping.0.*offest is not known; did you mean 'offset'"),
+        (FIT, "data.url", "", "data.url.*at least 1 character"),
+        (FIT, "data.featurs", ["a"], "data.featurs is not known; did you mean 'features'"),
+        (FIT, "stopping.tol", float("nan"), "stopping.tol is nan: .*finite"),
+        (FIT, "stopping.tol", -1.0, "stopping.tol is -1.0"),
+        (FIT, "priority", 1000, "priority is 1000.*100"),
+        (FIT, "version", 2, "version is 2"),
+        (SWEEP, "candidates.n_components", [], "n_components.*at least 1 item"),
+        (PREDICT, "outputs", {}, "outputs.*at least 1 item"),
+        (PREDICT, "outputs", {"label": "x"}, "outputs.*label"),
+    ],
+)
+def test_what_does_not_fit_is_named(
+    told: dict[str, Any], path: str, value: Any, words: str
+) -> None:
+    with pytest.raises(InputError, match=words):
+        parse(changed(told, path, value))
+
+
+def test_all_faults_are_told_at_once() -> None:
+    told = json.dumps({**FIT, "priority": 1000, "outptu": "x"})
+    with pytest.raises(InputError, match=r"priority is 1000.*; outptu is not known"):
+        parse(told)
+
+
+def test_what_is_no_json() -> None:
+    with pytest.raises(InputError, match="no JSON.*give an object such as"):
+        parse("{task: fit}")
+    with pytest.raises(InputError, match=r"1,000,0\d\d bytes, the limit is 1,000,000"):
+        parse('"' + "x" * 1_000_000 + '"')
+
+
+def test_a_token_is_that_of_what_is_given() -> None:
+    name = token(parse(json.dumps(FIT)))
+    same = {**FIT, "priority": 5, "owner": "me", "tags": {"why": "so"}}
+    same["data"] = {**FIT["data"], "storage_options": {"secret": "hush"}}
+    assert token(parse(json.dumps(same))) == name
+    assert token(parse(json.dumps(dict(reversed(FIT.items()))))) == name
+    # a default that is written out
+    assert token(parse(changed(FIT, "model.covariance_type", "full"))) == name
+    assert token(parse(changed(FIT, "model.covariance_type", "diag"))) != name
+    assert token(parse(changed(FIT, "data.url", "s3://bucket/other.zarr"))) != name
+
+
+def test_the_schema_is_published() -> None:
+    schema = json_schema()
+    assert {"Fit", "Sweep", "Predict", "Data"} <= set(schema["$defs"])
+    assert json.loads(json.dumps(schema)) == schema
