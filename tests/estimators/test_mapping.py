@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -175,6 +177,26 @@ def test_saved_models_are_complete(tmp_path: Path) -> None:
     plain = GaussianMixture(2, random_state=0).fit(ROWS)
     plain.save(tmp_path / "plain.zarr")
     assert dask_em.load(tmp_path / "plain.zarr").mapping_ is None
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        Standardize(),
+        Log([0], offset=100.0),
+        Select([2, 0]),
+        Anomaly(np.ones(3), by=None),
+    ],
+    ids=lambda step: type(step).__name__,
+)
+def test_saved_models_are_read_where_no_step_was_imported(step: Any, tmp_path: Path) -> None:
+    rows = np.random.default_rng(0).normal(size=(50, 3))
+    GaussianMixture(1).fit(rows, mapping=[step]).save(tmp_path / "m.zarr")
+    code = f"import dask_em; print(*dask_em.load({str(tmp_path / 'm.zarr')!r}).mapping_)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert type(step).__name__ in done.stdout, done.stderr
 
 
 @pytest.mark.parametrize("lazy", [False, True])
