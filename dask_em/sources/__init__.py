@@ -1,1 +1,1 @@
-"""One storage library each: NumPy arrays, dask arrays, Zarr."""
+"""One storage library each: NumPy, dask, xarray, Zarr, Parquet; and what is done to all rows."""

@@ -118,12 +118,12 @@ def _opened(
 
         return ZarrSource.open(data, **named, storage_options=storage_options)
     if kind == "netcdf":
-        from dask_em.sources.xarray import XarraySource
+        from dask_em.sources.xarray.source import XarraySource
 
         return XarraySource.open_file(data, **named, storage_options=storage_options)
     refuse_selection(data, storage_options=storage_options)
     if kind == "xarray":
-        from dask_em.sources.xarray import XarraySource
+        from dask_em.sources.xarray.source import XarraySource
 
         return XarraySource.open(data, **named)
     refuse_selection(data, sample_dims=sample_dims)
@@ -208,7 +208,7 @@ def parquet_source() -> Any:
         If pyarrow is not installed.
     """
     try:
-        from dask_em.sources.parquet import ParquetSource
+        from dask_em.sources.parquet.source import ParquetSource
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "pyarrow":
             raise

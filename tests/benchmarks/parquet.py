@@ -34,7 +34,7 @@ from dask_em.engine.monitor import Monitor
 from dask_em.engine.plan import Plan
 from dask_em.engine.runner import LocalRunner
 from dask_em.engine.stream import Reading, Tally, fold_leaves
-from dask_em.sources.parquet import ParquetSource
+from dask_em.sources.parquet.source import ParquetSource
 
 FILES, COLUMNS, READ = 4, 20, 8
 GROUP_ROWS = 1 << 18

@@ -55,7 +55,7 @@ def rest() -> int:
     import sklearn.mixture  # noqa: F401
 
     import dask_em.estimators.gaussian_mixture
-    import dask_em.sources.parquet_output  # noqa: F401
+    import dask_em.sources.parquet.output  # noqa: F401
 
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     return status("VmRSS")

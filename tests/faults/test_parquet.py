@@ -63,7 +63,7 @@ def model() -> GaussianMixture:
 
 @pytest.fixture(autouse=True)
 def _row_groups_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dask_em.sources.parquet_layout.JOINED_BYTES", 1000)
+    monkeypatch.setattr("dask_em.sources.parquet.layout.JOINED_BYTES", 1000)
 
 
 def files(out: Path) -> dict[str, bytes]:

@@ -40,7 +40,7 @@ def home(tmp_path: Path) -> Path:
 @pytest.fixture
 def rows(bucket: Bucket, home: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """The same in a bucket, each row group a chunk."""
-    monkeypatch.setattr("dask_em.sources.parquet_layout.JOINED_BYTES", 1000)
+    monkeypatch.setattr("dask_em.sources.parquet.layout.JOINED_BYTES", 1000)
     for path in home.rglob("*.parquet"):
         put(bucket, f"in/{path.relative_to(home)}", path.read_bytes())
     return bucket.url("in")

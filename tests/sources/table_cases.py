@@ -15,7 +15,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from dask_em.sources.frames import FrameSource
-from dask_em.sources.parquet import ParquetSource
+from dask_em.sources.parquet.source import ParquetSource
 from dask_em.testing.sources import SourceCase
 
 RNG = np.random.default_rng(11)

@@ -19,7 +19,7 @@ from dask_em.engine.stream import Reading, stream
 from dask_em.errors import ChunkError, SourceError
 from dask_em.remote import patience
 from dask_em.remote.store import open_store
-from dask_em.sources.lazy import view_of
+from dask_em.sources.xarray.lazy import view_of
 from tests.s3 import Bucket
 
 ROWS = np.random.default_rng(3).normal(size=(1000, 4))

@@ -19,7 +19,7 @@ from dask_em import GaussianMixture
 from dask_em.engine.fingerprint import differences
 from dask_em.errors import ChunkError, DataError, InputError, SchemaError, SourceError
 from dask_em.sources.kinds import stored_kind
-from dask_em.sources.parquet import ParquetSource
+from dask_em.sources.parquet.source import ParquetSource
 from dask_em.sources.registry import open_source
 from tests.sources.table_cases import NAMES, ROWS, folder, hive, table, write
 

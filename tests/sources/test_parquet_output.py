@@ -103,7 +103,7 @@ def test_the_same_files_for_any_number_of_workers(
 
 def test_row_groups_in_parts(model: GaussianMixture, tmp_path: Path) -> None:
     path = write(tmp_path / "x.parquet", TABLE, N)
-    from dask_em.sources.parquet import ParquetSource
+    from dask_em.sources.parquet.source import ParquetSource
 
     source = ParquetSource.open(path, features=FEATURES, limit_bytes=24 * 300)
     model.write_predictions(source, tmp_path / "out", keys=["id"])

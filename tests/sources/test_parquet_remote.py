@@ -15,7 +15,7 @@ from dask_em import open_source
 from dask_em.engine.stream import Reading, stream
 from dask_em.errors import ChunkError, SchemaError, SourceError
 from dask_em.remote import patience
-from dask_em.sources.parquet import ParquetSource
+from dask_em.sources.parquet.source import ParquetSource
 from tests.s3 import Bucket
 from tests.sources.table_cases import table, write
 

@@ -13,7 +13,7 @@ from dask.highlevelgraph import HighLevelGraph
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dask_em.sources.sliced import cut_of
+from dask_em.sources.xarray.sliced import cut_of
 
 
 class Stored:

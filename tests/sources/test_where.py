@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dask_em.errors import InputError, SchemaError
-from dask_em.sources.parquet_filter import as_expression, mask_of
+from dask_em.sources.parquet.filter import as_expression, mask_of
 from dask_em.sources.where import (
     Comparison,
     Every,

@@ -21,10 +21,10 @@ from numpy.testing import assert_allclose
 from dask_em import GaussianMixture
 from dask_em.engine.query import Filled, Label, Probability
 from dask_em.errors import ChunkError, DataError, InputError, SchemaError, SourceError
-from dask_em.sources.lazy import Lazy, view_of
 from dask_em.sources.registry import in_memory, open_source
-from dask_em.sources.views import Resident, StoredView
-from dask_em.sources.xarray import XarraySource
+from dask_em.sources.xarray.lazy import Lazy, view_of
+from dask_em.sources.xarray.source import XarraySource
+from dask_em.sources.xarray.views import Resident, StoredView
 from dask_em.sources.zarr import ZarrSource
 from tests.sources.xarray_cases import (
     AREA,
@@ -339,7 +339,7 @@ def test_an_index_of_several_levels_stays() -> None:
 
 
 def test_long_coordinates_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dask_em.sources.labelled.MOST_BYTES", 159)  # station takes 160
+    monkeypatch.setattr("dask_em.sources.xarray.labelled.MOST_BYTES", 159)  # station takes 160
     source = XarraySource.open(dataset().drop_vars("region"), **FEATURES)
     with pytest.warns(UserWarning, match="station .*limit is"):
         found = source.coordinates()

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from dask_em.sources.xarray import XarraySource
+from dask_em.sources.xarray.source import XarraySource
 from dask_em.testing.sources import SourceCase
 
 RNG = np.random.default_rng(11)

@@ -19,12 +19,15 @@ from dask_em.errors import SchemaError
 from dask_em.place import without_secrets
 from dask_em.sources.apart import addresses_of
 from dask_em.sources.columns import Column
-from dask_em.sources.computed import Computed
-from dask_em.sources.files import open_dataset
 from dask_em.sources.graph import Graph, optimized, shared_task, upstream
-from dask_em.sources.labelled import Labels
-from dask_em.sources.lazy import Lazy
-from dask_em.sources.parts import (
+from dask_em.sources.reach import any_local, any_remote
+from dask_em.sources.stored import metadata_of, some_bytes, when_written
+from dask_em.sources.tiling import Tiling
+from dask_em.sources.xarray.computed import Computed
+from dask_em.sources.xarray.files import open_dataset
+from dask_em.sources.xarray.labelled import Labels
+from dask_em.sources.xarray.lazy import Lazy
+from dask_em.sources.xarray.parts import (
     bare,
     bytes_of,
     names_of,
@@ -33,12 +36,9 @@ from dask_em.sources.parts import (
     units_of,
     weighing_of,
 )
-from dask_em.sources.pieces import ViewPartition, narrowed
-from dask_em.sources.reach import any_local, any_remote
-from dask_em.sources.stored import metadata_of, some_bytes, when_written
-from dask_em.sources.tiling import Tiling
-from dask_em.sources.variables import Chosen, choose
-from dask_em.sources.views import Resident, StoredView
+from dask_em.sources.xarray.pieces import ViewPartition, narrowed
+from dask_em.sources.xarray.variables import Chosen, choose
+from dask_em.sources.xarray.views import Resident, StoredView
 
 __all__ = ["XarraySource"]
 

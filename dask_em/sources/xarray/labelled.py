@@ -16,7 +16,7 @@ from dask_em.engine.query import Query
 from dask_em.engine.source import Coordinate
 from dask_em.sources.columns import Column
 from dask_em.sources.layout import named_apart
-from dask_em.sources.variables import Chosen
+from dask_em.sources.xarray.variables import Chosen
 
 __all__ = ["Labels"]
 

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from dask_em.errors import SourceError
-from dask_em.sources.parquet_files import Dataset, File
-from dask_em.sources.parquet_filter import as_expression
+from dask_em.sources.parquet.files import Dataset, File
+from dask_em.sources.parquet.filter import as_expression
 from dask_em.sources.where import Condition
 
 __all__ = ["Footer", "Span", "read_footers", "spans_of"]

@@ -26,11 +26,11 @@ from dask_em.sources.drafts import (
 )
 from dask_em.sources.marked import MARK_FILE, write_mark
 from dask_em.sources.names import answer_names, chosen
-from dask_em.sources.parquet_files import File
-from dask_em.sources.parquet_writing import ParquetOutput
+from dask_em.sources.parquet.files import File
+from dask_em.sources.parquet.writing import ParquetOutput
 
 if TYPE_CHECKING:
-    from dask_em.sources.parquet import ParquetSource
+    from dask_em.sources.parquet.source import ParquetSource
     from dask_em.sources.zarr_output import Planned
 
 __all__ = ["create_files"]

@@ -12,7 +12,7 @@ import numpy as np
 
 from dask_em.core.records import Array
 from dask_em.engine.source import Region
-from dask_em.sources.views import View
+from dask_em.sources.xarray.views import View
 
 __all__ = ["Computed"]
 

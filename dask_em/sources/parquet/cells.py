@@ -15,11 +15,11 @@ from dask_em.core.block import Block
 from dask_em.core.records import Array
 from dask_em.engine.source import Chunk, Partition, Reader, Region
 from dask_em.errors import ChunkError, SourceError
-from dask_em.sources.parquet_columns import values_of
-from dask_em.sources.parquet_files import File
-from dask_em.sources.parquet_filter import mask_of
-from dask_em.sources.parquet_layout import Span
-from dask_em.sources.parquet_store import FileStore
+from dask_em.sources.parquet.columns import values_of
+from dask_em.sources.parquet.files import File
+from dask_em.sources.parquet.filter import mask_of
+from dask_em.sources.parquet.layout import Span
+from dask_em.sources.parquet.store import FileStore
 from dask_em.sources.rows import as_weights
 from dask_em.sources.where import Condition
 

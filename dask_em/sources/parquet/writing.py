@@ -26,9 +26,9 @@ from dask_em.errors import ChunkError, DaskEmError, SourceError
 from dask_em.place import LocalPlace, Place
 from dask_em.sources.drafts import unwritten
 from dask_em.sources.marked import MARK_FILE
-from dask_em.sources.parquet_cells import TableReader
-from dask_em.sources.parquet_files import ENDINGS, File
-from dask_em.sources.parquet_layout import Span
+from dask_em.sources.parquet.cells import TableReader
+from dask_em.sources.parquet.files import ENDINGS, File
+from dask_em.sources.parquet.layout import Span
 
 __all__ = ["ParquetOutput"]
 

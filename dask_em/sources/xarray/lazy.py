@@ -19,8 +19,8 @@ from dask_em.errors import SchemaError
 from dask_em.sources.cf import Packing
 from dask_em.sources.reach import patiently_read
 from dask_em.sources.rows import row_dtype
-from dask_em.sources.sliced import cut_of
-from dask_em.sources.views import Resident, StoredView, View
+from dask_em.sources.xarray.sliced import cut_of
+from dask_em.sources.xarray.views import Resident, StoredView, View
 
 __all__ = ["Lazy", "unwrapped", "view_of"]
 

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from dask_em.core.names import nearest
 from dask_em.errors import DataError, SchemaError
-from dask_em.sources.parquet_files import Dataset
+from dask_em.sources.parquet.files import Dataset
 from dask_em.sources.where import (
     Comparison,
     Condition,

@@ -21,7 +21,7 @@ from dask_em.remote.patience import patiently
 from dask_em.remote.remedies import unreached
 from dask_em.remote.secrets import unless_secret, without_secrets
 from dask_em.remote.trouble import is_lacking_home
-from dask_em.sources.parquet_store import FileStore
+from dask_em.sources.parquet.store import FileStore
 from dask_em.sources.paths import is_url
 
 __all__ = ["ENDINGS", "Dataset", "File", "find_files", "is_glob"]

@@ -18,12 +18,12 @@ from dask_em.engine.predict import Output
 from dask_em.engine.source import Partition, Schema, Source
 from dask_em.errors import SchemaError
 from dask_em.place import Options
-from dask_em.sources.parquet_cells import ParquetPartition, TableReader
-from dask_em.sources.parquet_columns import dtype_of
-from dask_em.sources.parquet_files import Dataset, find_files
-from dask_em.sources.parquet_filter import without_files
-from dask_em.sources.parquet_layout import LIMIT_BYTES, Span, spans_of
-from dask_em.sources.parquet_table import Table
+from dask_em.sources.parquet.cells import ParquetPartition, TableReader
+from dask_em.sources.parquet.columns import dtype_of
+from dask_em.sources.parquet.files import Dataset, find_files
+from dask_em.sources.parquet.filter import without_files
+from dask_em.sources.parquet.layout import LIMIT_BYTES, Span, spans_of
+from dask_em.sources.parquet.table import Table
 from dask_em.sources.where import Condition, parse_where
 
 if TYPE_CHECKING:
@@ -175,7 +175,7 @@ class ParquetSource(Source):
         storage_options: Options = None,
     ) -> AbstractContextManager[Output]:
         """Files like those that are read, for answers; see `create_files`."""
-        from dask_em.sources.parquet_output import create_files
+        from dask_em.sources.parquet.output import create_files
 
         return create_files(
             self, planned, keys or (), overwrite=overwrite, storage_options=storage_options

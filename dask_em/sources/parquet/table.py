@@ -9,11 +9,11 @@ import pyarrow as pa
 
 from dask_em.core.names import nearest
 from dask_em.errors import SchemaError, SourceError
-from dask_em.sources.parquet_cells import BATCH_ROWS, TableReader
-from dask_em.sources.parquet_columns import check_alike, features_of, is_number, unit_of
-from dask_em.sources.parquet_files import Dataset
-from dask_em.sources.parquet_filter import as_expression
-from dask_em.sources.parquet_layout import Footer, Span, read_footers
+from dask_em.sources.parquet.cells import BATCH_ROWS, TableReader
+from dask_em.sources.parquet.columns import check_alike, features_of, is_number, unit_of
+from dask_em.sources.parquet.files import Dataset
+from dask_em.sources.parquet.filter import as_expression
+from dask_em.sources.parquet.layout import Footer, Span, read_footers
 from dask_em.sources.where import Condition
 
 __all__ = ["Table"]

@@ -16,14 +16,14 @@ from dask_em.errors import SchemaError
 from dask_em.sources.axes import Axes
 from dask_em.sources.cf import Packing
 from dask_em.sources.columns import Column, labels
-from dask_em.sources.computed import Computed
 from dask_em.sources.grid import Grid, common_grid
-from dask_em.sources.lazy import Lazy, unwrapped, view_of
 from dask_em.sources.rows import row_dtype
 from dask_em.sources.stored import stored_bytes
 from dask_em.sources.tiling import JOINED_BYTES, Tiling
-from dask_em.sources.variables import Chosen, check_aligned, known
-from dask_em.sources.views import Broadcast, Resident, StoredView, View
+from dask_em.sources.xarray.computed import Computed
+from dask_em.sources.xarray.lazy import Lazy, unwrapped, view_of
+from dask_em.sources.xarray.variables import Chosen, check_aligned, known
+from dask_em.sources.xarray.views import Broadcast, Resident, StoredView, View
 
 __all__ = [
     "Part",

@@ -1,0 +1,1 @@
+"""Parquet datasets: rows of their row groups, and answers beside their columns."""

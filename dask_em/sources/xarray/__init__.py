@@ -1,0 +1,1 @@
+"""xarray: Datasets and DataArrays as rows, and answers that are labelled as they are."""
