@@ -7,6 +7,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from dask_em.engine.cache import Cache, hold
+from dask_em.engine.workers import workers_of
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -30,7 +31,7 @@ class Homes:
 
     def wishes(self, n_tasks: int) -> list[dict[str, Any]]:
         """Options with which to submit each task, for the workers that are there now."""
-        workers = self._client.scheduler_info(n_workers=-1)["workers"]
+        workers = workers_of(self._client)
         threads = {address: worker["nthreads"] for address, worker in workers.items()}
         self._hold(threads)
         self._homes = housed(self._homes, threads, n_tasks)

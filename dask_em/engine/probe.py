@@ -22,6 +22,7 @@ from dask_em.engine.runner import ClusterRunner, Runner, SupportsFutures
 from dask_em.engine.source import Partition, Source
 from dask_em.engine.stream import Reading, stream
 from dask_em.engine.task import Work, perform
+from dask_em.engine.workers import workers_of
 from dask_em.errors import ClusterError, InputError
 
 __all__ = ["Measured", "Unmeasured", "n_workers", "probe"]
@@ -252,7 +253,7 @@ def n_workers(runner: Runner) -> int:
 
 def _slots(runner: ClusterRunner) -> list[str]:
     """The address of the worker of each thread, neighbours on different workers."""
-    workers = runner.client.scheduler_info(n_workers=-1)["workers"]
+    workers = workers_of(runner.client)
     slots = [
         (thread, address)
         for address, worker in workers.items()

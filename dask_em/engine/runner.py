@@ -20,6 +20,7 @@ from dask_em.engine.monitor import Monitor
 from dask_em.engine.plan import Resources
 from dask_em.engine.reduce import groups, merge
 from dask_em.engine.task import BlockLostError, Work, leave_the_pool, perform
+from dask_em.engine.workers import workers_of
 from dask_em.errors import ClusterError, InputError
 
 if TYPE_CHECKING:
@@ -282,7 +283,7 @@ def _cluster_resources(client: Client, timeout: float) -> Resources:
                 f"the cluster of {client!r} has had no worker for {timeout:g} s; start some and "
                 "fit again"
             ) from error
-    workers = client.scheduler_info(n_workers=-1)["workers"].values()
+    workers = workers_of(client).values()
     limits = [worker["memory_limit"] for worker in workers if worker["memory_limit"]]
     return Resources(
         n_threads=sum(worker["nthreads"] for worker in workers),

@@ -50,6 +50,12 @@ def test_workers(expected, n_workers):
         assert bits(MadeSource(ROWS, 50), client) == expected
 
 
+def test_what_the_client_notes_meanwhile_hides_no_worker(client, monkeypatch):
+    noted = {**client.scheduler_info(), "workers": {}}  # as it does every two seconds
+    monkeypatch.setattr(client, "scheduler_info", lambda **_: noted)
+    assert ClusterRunner(client).resources.n_threads == 2
+
+
 @pytest.mark.parametrize("n_tasks", [1, 2, 16, 128])
 def test_tasks(expected, n_tasks, monkeypatch):
     monkeypatch.setattr("dask_em.engine.plan._n_tasks", lambda *_: n_tasks)
