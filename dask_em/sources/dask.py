@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import isnan, prod
@@ -20,7 +19,7 @@ from dask_em.sources.graph import (
     awaited,
     optimized,
     run,
-    shared_task,
+    shares_work,
     upstream,
 )
 from dask_em.sources.grid import Grid
@@ -80,10 +79,13 @@ class DaskSource(Source):
             feature_names=None,
             describe=f"dask array {array.name!r} of shape {array.shape}",
         )
-        shared = shared_task(self._graph, (self._keys(i) for i in range(self.schema.n_chunks)))
-        self.shares_work = shared is not None  # whether two chunks need the same upstream task
-        if shared is not None:
-            _warn_of(shared)
+        self.shares_work = shares_work(
+            self._graph,
+            (self._keys(i) for i in range(self.schema.n_chunks)),
+            ("chunks of this dask array", "chunk"),
+            "array.persist()",
+            "array.to_zarr(path), and fit the path",
+        )
 
     def partition(self, chunks: range) -> Partition:
         keys = [key for index in chunks for key in self._keys(index)]
@@ -237,14 +239,4 @@ def _check_shape(shape: tuple[int, ...], region: Region | None, n_features: int,
     raise SchemaError(
         f"{name} has shape {shape} where the array promises {promised or ('?', n_features)}; tell "
         "the function that makes it, e.g. map_blocks(..., chunks=...)"
-    )
-
-
-def _warn_of(shared: Key) -> None:
-    warnings.warn(
-        f"chunks of this dask array share upstream tasks, e.g. {shared!r}, which are computed "
-        "again for every chunk that needs them; array.persist() it if it fits into the cluster's "
-        "memory, or store it first, with array.to_zarr(path), and fit the path",
-        UserWarning,
-        stacklevel=3,
     )

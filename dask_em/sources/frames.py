@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
@@ -18,7 +17,7 @@ from dask_em.engine.limits import one_blas_thread
 from dask_em.engine.predict import Prediction
 from dask_em.engine.source import Change, Chunk, Partition, Reader, Schema, Source
 from dask_em.errors import ChunkError, DaskEmError, SchemaError
-from dask_em.sources.graph import Key, awaited, run, shared_task, task_graph, upstream
+from dask_em.sources.graph import Key, awaited, run, shares_work, task_graph, upstream
 from dask_em.sources.names import answer_names, chosen
 from dask_em.sources.rows import as_weights, row_dtype
 
@@ -80,10 +79,13 @@ class FrameSource(Source):
             describe=f"dask DataFrame of {len(kinds)} columns in {frame.npartitions} partitions",
             sample_dims=("row",),
         )
-        shared = shared_task(self._graph, ([key] for key in self._keys))
-        self.shares_work = shared is not None  # whether two partitions need the same task
-        if shared is not None:
-            _warn_of(shared)
+        self.shares_work = shares_work(
+            self._graph,
+            ([key] for key in self._keys),
+            ("partitions of this dask DataFrame", "partition"),
+            ".persist()",
+            ".to_parquet(path), and fit the path",
+        )
 
     def partition(self, chunks: range) -> Partition:
         keys = tuple(self._keys[index] for index in chunks)
@@ -176,16 +178,6 @@ class _Asked:
             return pd.Series(answers, index, name=self.names[0])
         flat = answers.reshape(len(answers), len(self.names))
         return pd.DataFrame(flat, index, columns=list(self.names))
-
-
-def _warn_of(shared: Key) -> None:
-    warnings.warn(
-        f"partitions of this dask DataFrame share upstream tasks, e.g. {shared!r}, which are "
-        "computed again for every partition that needs them; .persist() it if it fits into the "
-        "cluster's memory, or store it first, with .to_parquet(path), and fit the path",
-        UserWarning,
-        stacklevel=3,
-    )
 
 
 def _features(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from asyncio import CancelledError
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ __all__ = [
     "optimized",
     "run",
     "shared_task",
+    "shares_work",
     "task_graph",
     "upstream",
 ]
@@ -163,6 +165,40 @@ def shared_task(graph: Graph, cells: Iterable[Sequence[Key]]) -> Key | None:
                 return key
             waiting.extend(node.dependencies)
     return None
+
+
+def shares_work(
+    graph: Graph,
+    cells: Iterable[Sequence[Key]],
+    parts: tuple[str, str],
+    persisted: str,
+    stored: str,
+    stacklevel: int = 3,
+) -> bool:
+    """Whether two cells need the same upstream task, which is told in a warning.
+
+    Parameters
+    ----------
+    graph, cells
+        As in `shared_task`.
+    parts : tuple of str
+        What cells are, of what, and what one is.
+    persisted, stored : str
+        What to do instead.
+    stacklevel : int
+        Of who made the source.
+    """
+    shared = shared_task(graph, cells)
+    if shared is not None:
+        many, one = parts
+        warnings.warn(
+            f"{many} share upstream tasks, e.g. {shared!r}, which are computed again for every "
+            f"{one} that needs them; {persisted} it if it fits into the cluster's memory, or store "
+            f"it first, with {stored}",
+            UserWarning,
+            stacklevel=stacklevel,
+        )
+    return shared is not None
 
 
 def run(graph: Graph, keys: Sequence[Key]) -> list[Any]:

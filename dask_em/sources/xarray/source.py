@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Any, final
@@ -19,7 +18,7 @@ from dask_em.errors import SchemaError
 from dask_em.place import without_secrets
 from dask_em.sources.apart import addresses_of
 from dask_em.sources.columns import Column
-from dask_em.sources.graph import Graph, optimized, shared_task, upstream
+from dask_em.sources.graph import Graph, optimized, shares_work, upstream
 from dask_em.sources.reach import any_local, any_remote
 from dask_em.sources.stored import metadata_of, some_bytes, when_written
 from dask_em.sources.tiling import Tiling
@@ -75,10 +74,14 @@ class XarraySource(Source):
         self.local = self._resident or any_local(stored)
         if any_remote(stored):
             self.reads_at_once = remote_reads(schema.chunk_bytes)
-        shared = shared_task(graph, map(self._keys, range(schema.n_chunks))) if graph else None
-        self.shares_work = shared is not None  # whether two chunks need the same upstream task
-        if shared is not None:
-            _warn_of(shared, schema.describe)
+        self.shares_work = bool(graph) and shares_work(
+            graph,
+            map(self._keys, range(schema.n_chunks)),
+            (f"chunks of {schema.describe}", "chunk"),
+            ".persist()",
+            ".to_zarr(path), and fit xarray.open_zarr(path)",
+            stacklevel=4,
+        )
 
     @classmethod
     def open(
@@ -283,13 +286,3 @@ def _chosen(
     name = data.name if data.name is not None and data.name not in data.coords else "values"
     dataset = data.to_dataset(name=name)
     return dataset, choose(dataset, [name], sample_dims, where)
-
-
-def _warn_of(shared: Any, where: str) -> None:
-    warnings.warn(
-        f"chunks of {where} share upstream tasks, e.g. {shared!r}, which are computed again for "
-        "every chunk that needs them; .persist() it if it fits into the cluster's memory, or "
-        "store it first, with .to_zarr(path), and fit xarray.open_zarr(path)",
-        UserWarning,
-        stacklevel=4,
-    )
