@@ -32,7 +32,6 @@ __all__ = [
     "Scratch",
     "address_of",
     "parse_place",
-    "without_secrets",
 ]
 
 URL: TypeAlias = str | os.PathLike[str]

@@ -209,7 +209,8 @@ def fit_on(
     from dask_em.cli.text import count, plural, size
     from dask_em.estimators.rows import remember
     from dask_em.mapping.affine import Standardize
-    from dask_em.place import parse_place, without_secrets
+    from dask_em.place import parse_place
+    from dask_em.remote.secrets import without_secrets
 
     schema = source.schema
     rows = "" if schema.n_rows is None else f"{count(schema.n_rows)} rows of "

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from dask_em.core.names import abridged
 from dask_em.core.records import Array
 from dask_em.errors import DataError, SchemaError
 
@@ -193,5 +194,4 @@ def _columns(flags: Array, names: Sequence[str] | None) -> str:
 def listed(features: Array, names: Sequence[str] | None = None, limit: int = 5) -> str:
     """Features that flags (d,) are set for, in words, by their names where these are known."""
     found = np.flatnonzero(features)
-    text = ", ".join(str(i) if names is None else names[i] for i in found[:limit])
-    return text if len(found) <= limit else f"{text}, ... ({len(found)} in all)"
+    return abridged([i if names is None else names[i] for i in found.tolist()], limit)

@@ -92,11 +92,11 @@ class Selection:
         if is_table(data, options):
             # whatever else a pattern of the fit would find
             return Selection(known or self.features, None, options)
-        if is_one_array(data, options):
-            return Selection(None, self._dims_left(data), options)
         # a name such as "u[level=500]" is not that of something stored
         plain = known is not None and not any("[" in name for name in known)
         features = self.features or (known if plain else None)
+        if features and is_one_array(data, options):
+            features = None  # nothing is selected of it by name
         return Selection(features, self._dims_left(data, features), options)
 
     def _dims_left(self, data: Any, features: Sequence[str] | None = None) -> Sequence[str] | None:

@@ -42,18 +42,23 @@ class Data(_Part):
     storage_options: dict[str, Any] | None = None
 
 
-class GaussianMixture(_Part):
-    """A mixture, with the parameters of `dask_em.GaussianMixture`."""
+class _Mixtures(_Part):
+    """What mixtures have, whether one is fitted or many are compared."""
 
-    kind: Literal["gaussian_mixture"]
-    n_components: Count
-    covariance_type: Covariance = "full"
     reg_covar: Positive = 1e-6
     n_init: Count = 1
     init_params: Start = "kmeans"
     random_state: int | None = None
     degenerate: Literal["repair", "drop", "raise"] = "repair"
     missing: Literal["error", "drop"] = "error"
+
+
+class GaussianMixture(_Mixtures):
+    """A mixture, with the parameters of `dask_em.GaussianMixture`."""
+
+    kind: Literal["gaussian_mixture"]
+    n_components: Count
+    covariance_type: Covariance = "full"
     init_sample: Count | None = None
 
 
@@ -72,18 +77,12 @@ class PPCA(_Part):
 Model: TypeAlias = Annotated[GaussianMixture | PPCA, Field(discriminator="kind")]
 
 
-class Candidates(_Part):
+class Candidates(_Mixtures):
     """What a sweep compares, with the parameters of `dask_em.sweep`."""
 
     n_components: Annotated[list[Count], Field(min_length=1)]
     covariance_type: Annotated[list[Covariance], Field(min_length=1)] = ["full", "diag"]
     criterion: Literal["bic", "aic", "icl"] = "bic"
-    reg_covar: Positive = 1e-6
-    n_init: Count = 1
-    init_params: Start = "kmeans"
-    random_state: int | None = None
-    degenerate: Literal["repair", "drop", "raise"] = "repair"
-    missing: Literal["error", "drop"] = "error"
 
 
 class Standardize(_Part):
@@ -138,24 +137,26 @@ class _Job(_Part):
     tags: dict[str, str] = {}
 
 
-class Fit(_Job):
+class _Learning(_Job):
+    """What jobs have that learn from rows."""
+
+    mapping: list[Step] = []
+    stopping: Stopping = Stopping()
+    output: URL
+
+
+class Fit(_Learning):
     """Fit one model and save it."""
 
     task: Literal["fit"]
     model: Model
-    mapping: list[Step] = []
-    stopping: Stopping = Stopping()
-    output: URL
 
 
-class Sweep(_Job):
+class Sweep(_Learning):
     """Fit mixtures of many sizes and structures, and save the best."""
 
     task: Literal["sweep"]
     candidates: Candidates
-    mapping: list[Step] = []
-    stopping: Stopping = Stopping()
-    output: URL
 
 
 class Predict(_Job):

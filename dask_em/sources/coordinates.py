@@ -11,7 +11,7 @@ import numpy as np
 from dask_em.engine.source import Coordinate
 from dask_em.sources.columns import Column, dimensions
 
-__all__ = ["coordinate_names", "stored_coordinates"]
+__all__ = ["LARGEST_BYTES", "coordinate_names", "stored_coordinates"]
 
 #: coordinates of more bytes are not copied beside answers
 LARGEST_BYTES = 64 * 2**20

@@ -23,7 +23,6 @@ __all__ = [
     "awaited",
     "optimized",
     "run",
-    "shared_task",
     "shares_work",
     "task_graph",
     "upstream",
@@ -146,7 +145,7 @@ def upstream(graph: Graph, keys: Iterable[Key]) -> dict[Key, Any]:
     return found
 
 
-def shared_task(graph: Graph, cells: Iterable[Sequence[Key]]) -> Key | None:
+def _shared_task(graph: Graph, cells: Iterable[Sequence[Key]]) -> Key | None:
     """A task that the blocks of two cells need, or None; in time proportional to the graph.
 
     Data in the graph and blocks persisted on a cluster cost nothing twice: they do not count.
@@ -179,8 +178,9 @@ def shares_work(
 
     Parameters
     ----------
-    graph, cells
-        As in `shared_task`.
+    graph : Graph
+    cells : iterable of sequence of Key
+        What each chunk needs.
     parts : tuple of str
         What cells are, of what, and what one is.
     persisted, stored : str
@@ -188,7 +188,7 @@ def shares_work(
     stacklevel : int
         Of who made the source.
     """
-    shared = shared_task(graph, cells)
+    shared = _shared_task(graph, cells)
     if shared is not None:
         many, one = parts
         warnings.warn(

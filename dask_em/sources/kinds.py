@@ -12,13 +12,13 @@ from dask_em.remote.files import open_filesystem
 from dask_em.remote.patience import patiently
 from dask_em.remote.remedies import unreached
 from dask_em.remote.secrets import unless_secret, without_secrets
-from dask_em.sources.paths import is_url
+from dask_em.sources.paths import PARQUET_ENDINGS, is_glob, is_url
 
 __all__ = ["stored_kind"]
 
 #: how names end
 ENDINGS = {
-    "parquet": (".parquet", ".parq", ".pq"),
+    "parquet": PARQUET_ENDINGS,
     "netcdf": (".nc", ".nc4", ".cdf", ".netcdf", ".h5", ".hdf5"),
     "zarr": (".zarr", ".zip"),
 }
@@ -76,7 +76,7 @@ def _by_ending(names: Sequence[str]) -> str | None:
 
 def _seen(files: Any, path: str, shown: str) -> str:
     files.invalidate_cache()  # others write as well
-    if any(sign in path for sign in "*?["):
+    if is_glob(path):
         return _of_names(files.glob(path), shown)
     entries = files.ls(path, detail=True)
     if len(entries) == 1 and entries[0]["type"] == "file" and _same(entries[0]["name"], path):

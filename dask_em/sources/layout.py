@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from math import gcd
 from typing import Any, Self
 
+from dask_em.core.names import abridged
 from dask_em.engine.source import Schema
 from dask_em.errors import SchemaError
 
@@ -80,8 +81,8 @@ def _chunk(lengths: Sequence[int], axis: int, schema: Schema) -> int:
         dims = schema.sample_dims
         place = f"axis {axis}" if dims is None else dims[axis]
         raise SchemaError(
-            f"the chunks of {schema.describe} along {place} have lengths {_some(lengths)}, which "
-            f"no regular chunks of at least {-(-longest // FINEST)} fit; rechunk it to equal "
+            f"the chunks of {schema.describe} along {place} have lengths {abridged(lengths)}, "
+            f"which no regular chunks of at least {-(-longest // FINEST)} fit; rechunk it to equal "
             f"lengths first, e.g. {_rechunk(axis, longest, dims)}"
         )
     return common
@@ -92,11 +93,6 @@ def _rechunk(axis: int, length: int, dims: Sequence[str] | None) -> str:
     return (
         f"x.rechunk({{{axis}: {length}}})" if dims is None else f"ds.chunk({dims[axis]}={length})"
     )
-
-
-def _some(lengths: Sequence[int], limit: int = 6) -> str:
-    text = ", ".join(str(length) for length in lengths[:limit])
-    return text if len(lengths) <= limit else f"{text}, ... ({len(lengths)} in all)"
 
 
 def _axis_names(n: int) -> tuple[str, ...]:

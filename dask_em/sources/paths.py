@@ -7,12 +7,21 @@ from pathlib import Path
 
 from dask_em.errors import SourceError
 
-__all__ = ["existing_path", "is_url"]
+__all__ = ["PARQUET_ENDINGS", "existing_path", "is_glob", "is_url"]
+
+#: how names of Parquet files end
+PARQUET_ENDINGS = (".parquet", ".parq", ".pq")
 
 
 def is_url(text: str) -> bool:
     """Whether the text is a URL such as ``s3://bucket/x.zarr`` rather than a path."""
     return "://" in text or "::" in text
+
+
+def is_glob(path: str) -> bool:
+    """Whether a path stands for several."""
+    # in the addresses of the web a question mark begins a signature
+    return any(sign in path for sign in ("*[" if path.startswith("http") else "*?["))
 
 
 def existing_path(path: str | os.PathLike[str]) -> Path:

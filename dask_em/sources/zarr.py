@@ -20,8 +20,7 @@ from dask_em.engine.ahead import remote_reads
 from dask_em.engine.fingerprint import Fingerprint, digest, probe
 from dask_em.engine.source import Coordinate, Partition, Schema, Source
 from dask_em.errors import SchemaError, SourceError
-from dask_em.place import without_secrets
-from dask_em.remote.secrets import unless_secret
+from dask_em.remote.secrets import unless_secret, without_secrets
 from dask_em.remote.store import open_store
 from dask_em.sources.apart import addresses_of
 from dask_em.sources.cells import StoredPartition

@@ -183,15 +183,11 @@ def create_outputs(
             place = parse_place(url, storage_options)
             with explained(place):
                 drafts[url] = stack.enter_context(drafted(place, overwrite))
-                labels = (
-                    _labels(layout, one, source.origin.schema)
-                    for one, layout in zip(planned, layouts, strict=True)
-                    if one.url == url
-                )
-                _create_group(drafts[url], {**coordinates, **dict(chain(*labels))})
-        for one, layout in zip(planned, layouts, strict=True):
-            with explained(drafts[one.url].place):
-                _create_array(drafts[one.url], one, layout, coordinates)
+                here = [pair for pair in zip(planned, layouts, strict=True) if pair[0].url == url]
+                labels = (_labels(layout, one, source.origin.schema) for one, layout in here)
+                root = _create_group(drafts[url], {**coordinates, **dict(chain(*labels))})
+                for one, layout in here:
+                    _create_array(root, one, layout, coordinates)
         yield ZarrOutputs(
             tuple(
                 ZarrOutput(drafts[one.url].store, one.name, str(drafts[one.url].place))
@@ -224,7 +220,7 @@ def _labels(layout: Layout, planned: Planned, schema: Schema) -> Iterator[tuple[
         yield name, Coordinate((name,), values, {})
 
 
-def _create_group(draft: Draft, coordinates: Mapping[str, Coordinate]) -> None:
+def _create_group(draft: Draft, coordinates: Mapping[str, Coordinate]) -> zarr.Group:
     root = zarr.create_group(draft.store, zarr_format=3, attributes={MARK: UNFINISHED})
     for name, coordinate in coordinates.items():
         with warnings.catch_warnings():
@@ -235,15 +231,16 @@ def _create_group(draft: Draft, coordinates: Mapping[str, Coordinate]) -> None:
                 dimension_names=coordinate.dims,
                 attributes=dict(coordinate.attributes),
             )
+    return root
 
 
 def _create_array(
-    draft: Draft, planned: Planned, layout: Layout, coordinates: Mapping[str, Coordinate]
+    root: zarr.Group, planned: Planned, layout: Layout, coordinates: Mapping[str, Coordinate]
 ) -> None:
     dtype = np.dtype(planned.dtype)
     # one called like an axis is known by that (CF conventions 1.11, section 5)
     others = [name for name in coordinates if name not in layout.dims]
-    zarr.open_group(draft.store, mode="r+", zarr_format=3).create_array(
+    root.create_array(
         planned.name,
         shape=layout.shape,
         chunks=layout.chunks,

@@ -339,7 +339,7 @@ def test_an_index_of_several_levels_stays() -> None:
 
 
 def test_long_coordinates_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dask_em.sources.xarray.labelled.MOST_BYTES", 159)  # station takes 160
+    monkeypatch.setattr("dask_em.sources.xarray.labelled.LARGEST_BYTES", 159)  # station takes 160
     source = XarraySource.open(dataset().drop_vars("region"), **FEATURES)
     with pytest.warns(UserWarning, match="station .*limit is"):
         found = source.coordinates()

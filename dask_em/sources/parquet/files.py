@@ -22,12 +22,10 @@ from dask_em.remote.remedies import unreached
 from dask_em.remote.secrets import unless_secret, without_secrets
 from dask_em.remote.trouble import is_lacking_home
 from dask_em.sources.parquet.store import FileStore
-from dask_em.sources.paths import is_url
+from dask_em.sources.paths import PARQUET_ENDINGS, is_glob, is_url
 
-__all__ = ["ENDINGS", "Dataset", "File", "find_files", "is_glob"]
+__all__ = ["Dataset", "File", "find_files"]
 
-#: how the files of a folder end that are read
-ENDINGS = (".parquet", ".parq", ".pq")
 #: how hive writes a partition without a value
 NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 
@@ -123,9 +121,9 @@ def _found(text: str, given: Any, storage_options: Options) -> Dataset:
         base, entries = patiently(listed, text)
     if not entries:
         raise SourceError(
-            f"there is no Parquet file at {shown}; files that end with {', '.join(ENDINGS)} are "
-            "read, and those whose name begins with _ or . are not. Check the path, and that this "
-            "machine mounts the store"
+            f"there is no Parquet file at {shown}; files that end with "
+            f"{', '.join(PARQUET_ENDINGS)} are read, and those whose name begins with _ or . are "
+            "not. Check the path, and that this machine mounts the store"
         )
     found = [
         File(name, posixpath.relpath(name, base), told.get("size"), _stamp(told))
@@ -166,19 +164,13 @@ def _below(files: Any, folder: str) -> dict[str, Any]:
     return {
         name: told
         for name, told in files.find(base, detail=True).items()
-        if name.endswith(ENDINGS) and not _hidden(posixpath.relpath(name, base))
+        if name.endswith(PARQUET_ENDINGS) and not _hidden(posixpath.relpath(name, base))
     }
 
 
 def _hidden(name: str) -> bool:
     # a folder such as _year=2010 is a partition
     return any(part[:1] in ("_", ".") and "=" not in part for part in name.split("/"))
-
-
-def is_glob(path: str) -> bool:
-    """Whether a path stands for several."""
-    # in the addresses of the web a question mark begins a signature
-    return any(sign in path for sign in ("*[" if path.startswith("http") else "*?["))
 
 
 def _stamp(told: Mapping[str, Any]) -> str:

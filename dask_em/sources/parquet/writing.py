@@ -27,8 +27,9 @@ from dask_em.place import LocalPlace, Place
 from dask_em.sources.drafts import unwritten
 from dask_em.sources.marked import MARK_FILE
 from dask_em.sources.parquet.cells import TableReader
-from dask_em.sources.parquet.files import ENDINGS, File
+from dask_em.sources.parquet.files import File
 from dask_em.sources.parquet.layout import Span
+from dask_em.sources.paths import PARQUET_ENDINGS
 
 __all__ = ["ParquetOutput"]
 
@@ -204,7 +205,7 @@ class _Task:
 
 def _name(file: File) -> str:
     # a file may be given by any name, but in a folder only some are taken for Parquet
-    return file.name if file.name.endswith(ENDINGS) else f"{file.name}.parquet"
+    return file.name if file.name.endswith(PARQUET_ENDINGS) else f"{file.name}.parquet"
 
 
 def _check_there(output: ParquetOutput) -> None:

@@ -15,13 +15,12 @@ from dask_em.core.records import Array
 from dask_em.engine.query import Query
 from dask_em.engine.source import Coordinate
 from dask_em.sources.columns import Column
+from dask_em.sources.coordinates import LARGEST_BYTES
 from dask_em.sources.layout import named_apart
 from dask_em.sources.xarray.variables import Chosen
 
 __all__ = ["Labels"]
 
-#: coordinates of more bytes than this are not written beside answers
-MOST_BYTES = 64 * 2**20
 #: how times are encoded where coordinates are written beside answers
 TIMES = ("units", "calendar")
 #: how values are encoded; chunks and codecs are the business of where they are written: those of
@@ -155,8 +154,8 @@ def _free_of_storage(dataset: xr.Dataset) -> xr.Dataset:
 
 
 def _encoded(name: str, variable: xr.Variable) -> Coordinate | None:
-    if variable.nbytes > MOST_BYTES:
-        _leave_out(name, f"has {variable.nbytes:,} bytes, the limit is {MOST_BYTES:,}")
+    if variable.nbytes > LARGEST_BYTES:
+        _leave_out(name, f"has {variable.nbytes:,} bytes, the limit is {LARGEST_BYTES:,}")
         return None
     plain = variable.to_base_variable().load()
     plain.encoding = {key: plain.encoding[key] for key in TIMES if key in plain.encoding}

@@ -15,7 +15,7 @@ from dask_em.engine.fingerprint import Fingerprint, digest, probe
 from dask_em.engine.query import Query
 from dask_em.engine.source import Coordinate, Partition, Schema, Source
 from dask_em.errors import SchemaError
-from dask_em.place import without_secrets
+from dask_em.remote.secrets import without_secrets
 from dask_em.sources.apart import addresses_of
 from dask_em.sources.columns import Column
 from dask_em.sources.graph import Graph, optimized, shares_work, upstream

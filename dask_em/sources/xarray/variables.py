@@ -6,7 +6,7 @@ from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dask_em.core.names import nearest
+from dask_em.core.names import abridged, nearest
 from dask_em.errors import SchemaError
 from dask_em.sources.rows import row_dtype
 
@@ -206,7 +206,7 @@ def _likely(dataset: Any, names: Sequence[Any]) -> list[Any]:
 
 def _told(dataset: Any, names: Iterable[Any]) -> str:
     shown = [f"{name} ({_list(dataset.variables[name].dims)})" for name in names]
-    return ", ".join(shown[:8]) + (f", ... ({len(shown)} in all)" if len(shown) > 8 else "")
+    return abridged(shown, 8)
 
 
 def _list(names: Iterable[Any]) -> str:
