@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from dask_em.core.model import Model
     from dask_em.core.stopping import Outcome, Stopping
     from dask_em.errors import (
+        AccessError,
         ArchiveError,
         ChunkError,
         ClusterError,
@@ -21,10 +22,13 @@ if TYPE_CHECKING:
         DataError,
         DegenerateError,
         InputError,
+        JobError,
+        JobStateError,
         PlanError,
         SchemaError,
         SourceError,
         StatisticsError,
+        UnknownJobError,
     )
     from dask_em.estimators.functional import fit
     from dask_em.estimators.gaussian_mixture import GaussianMixture
@@ -49,6 +53,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PPCA",
+    "AccessError",
     "Anomaly",
     "ArchiveError",
     "Block",
@@ -66,6 +71,8 @@ __all__ = [
     "GaussianMixture",
     "Groups",
     "InputError",
+    "JobError",
+    "JobStateError",
     "Log",
     "Mixture",
     "Model",
@@ -82,6 +89,7 @@ __all__ = [
     "StatisticsError",
     "Stopping",
     "Tied",
+    "UnknownJobError",
     "__version__",
     "em",
     "fit",
@@ -93,6 +101,7 @@ __all__ = [
 
 #: where each public name is defined
 _HOMES = {
+    "AccessError": "dask_em.errors",
     "ArchiveError": "dask_em.errors",
     "Block": "dask_em.core.block",
     "ChunkError": "dask_em.errors",
@@ -107,6 +116,8 @@ _HOMES = {
     "Gaussian": "dask_em.models.gaussian",
     "GaussianMixture": "dask_em.estimators.gaussian_mixture",
     "InputError": "dask_em.errors",
+    "JobError": "dask_em.errors",
+    "JobStateError": "dask_em.errors",
     "Mixture": "dask_em.models.mixture",
     "Model": "dask_em.core.model",
     "Outcome": "dask_em.core.stopping",
@@ -119,6 +130,7 @@ _HOMES = {
     "StatisticsError": "dask_em.errors",
     "Stopping": "dask_em.core.stopping",
     "Tied": "dask_em.models.covariance",
+    "UnknownJobError": "dask_em.errors",
     "em": "dask_em.core.em",
     "fit": "dask_em.estimators.functional",
     "load": "dask_em.estimators.persistence",

@@ -12,6 +12,10 @@
     │   └── ChunkError                      one chunk of it cannot be decoded
     ├── ArchiveError (OSError)              a model cannot be written or read
     ├── ClusterError (ConnectionError)      the scheduler cannot be reached, or was lost
+    ├── JobError (RuntimeError)             a job cannot be what is asked of it
+    │   ├── UnknownJobError (LookupError)   there is none of that name
+    │   └── JobStateError                   it is not in the state for that
+    ├── AccessError (PermissionError)       somebody may not do that, or not there
     └── StatisticsError (TypeError)         sums that do not belong together were added
 
 Each names the value, the limit and the remedy, and survives pickling.
@@ -20,6 +24,7 @@ Each names the value, the limit and the remedy, and survives pickling.
 from __future__ import annotations
 
 __all__ = [
+    "AccessError",
     "ArchiveError",
     "ChunkError",
     "ClusterError",
@@ -27,10 +32,13 @@ __all__ = [
     "DataError",
     "DegenerateError",
     "InputError",
+    "JobError",
+    "JobStateError",
     "PlanError",
     "SchemaError",
     "SourceError",
     "StatisticsError",
+    "UnknownJobError",
 ]
 
 
@@ -72,6 +80,22 @@ class ArchiveError(DaskEmError, OSError):
 
 class ClusterError(DaskEmError, ConnectionError):
     """The scheduler cannot be reached, or was lost under the work."""
+
+
+class JobError(DaskEmError, RuntimeError):
+    """A job cannot be what is asked of it."""
+
+
+class UnknownJobError(JobError, LookupError):
+    """There is no job of that name."""
+
+
+class JobStateError(JobError):
+    """A job is not in the state for what is asked of it."""
+
+
+class AccessError(DaskEmError, PermissionError):
+    """Somebody may not do what is asked for, or not there."""
 
 
 class StatisticsError(DaskEmError, TypeError):
