@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from dask_em.models.gaussian import Gaussian
     from dask_em.models.mixture import Mixture
     from dask_em.models.ppca_emission import PrincipalComponents
+    from dask_em.service.client import job, jobs, submit
     from dask_em.sources.registry import open_source
 
     __version__: str
@@ -93,9 +94,12 @@ __all__ = [
     "__version__",
     "em",
     "fit",
+    "job",
+    "jobs",
     "load",
     "open_source",
     "plan",
+    "submit",
     "sweep",
 ]
 
@@ -133,9 +137,12 @@ _HOMES = {
     "UnknownJobError": "dask_em.errors",
     "em": "dask_em.core.em",
     "fit": "dask_em.estimators.functional",
+    "job": "dask_em.service.client",
+    "jobs": "dask_em.service.client",
     "load": "dask_em.estimators.persistence",
     "open_source": "dask_em.sources.registry",
     "plan": "dask_em.estimators.planning",
+    "submit": "dask_em.service.client",
     "sweep": "dask_em.estimators.sweep",
     "Anomaly": "dask_em.mapping.anomaly",
     "Centre": "dask_em.mapping.affine",

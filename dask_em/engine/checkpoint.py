@@ -15,13 +15,10 @@ there is something whole at every moment.
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
-from tempfile import mkstemp
 from typing import Any
 
 from dask_em import archive
@@ -181,12 +178,7 @@ class Checkpoint:
     def _mark(self, wanted: Facts) -> None:
         mark = {"format": FORMAT, "version": _version(), "specification": wanted}
         data = json.dumps(mark, indent=1).encode()
-        if not isinstance(self._place, LocalPlace):
-            self._files().write(MARK, data)
-            return
-        folder = self._place.path
-        folder.mkdir(parents=True, exist_ok=True)
-        _write_whole(folder / MARK, data)
+        self._files().write(MARK, data)
 
     def _clear(self) -> None:
         """Remove what a killed process left unfinished."""
@@ -270,17 +262,3 @@ def _remote(place: Place) -> RemotePlace:
 
 def _listed(value: Any) -> Any:
     return value.tolist()
-
-
-def _write_whole(path: Path, data: bytes) -> None:
-    """Write a file that takes its place as a whole."""
-    handle, made = mkstemp(dir=path.parent, prefix=".checkpoint.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(made, path)
-    finally:
-        with suppress(FileNotFoundError):
-            os.remove(made)

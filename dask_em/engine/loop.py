@@ -46,6 +46,7 @@ def iterate(
             passes.monitor.end(record)
     while True:
         outcome = course.propose()
+        passes.monitor.reach(course.progress.iterate.parameters)
         passes.monitor.end(course.progress.history[-1])
         if outcome is not None:
             return *course.ended(), outcome

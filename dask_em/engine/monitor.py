@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from dask_em.core.model import Repair
 from dask_em.core.records import Record
@@ -53,6 +54,9 @@ class Monitor:
 
     def advance(self) -> None:
         """A task of the pass has ended. Called from any thread."""
+
+    def reach(self, parameters: Any) -> None:
+        """Where a fit stands with the pass whose end is told next."""
 
     def end(self, record: PassRecord) -> None:
         """The pass has ended."""

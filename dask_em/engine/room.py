@@ -97,7 +97,7 @@ def _limit_for(nbytes: int, plan: Plan) -> float:
 
 def _free_bytes() -> int:
     """What this process may still take, here or in its container."""
-    import psutil  # type: ignore[import-untyped]
+    import psutil
 
     free = int(psutil.virtual_memory().available)
     for path in CGROUP_LIMITS:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import mkstemp
 from typing import Any, TypeVar
 
 import fsspec
+from fsspec.implementations.local import LocalFileSystem
 
 from dask_em.remote.patience import patiently
 from dask_em.remote.remedies import no_client
@@ -116,8 +121,23 @@ class Files:
         return bytes(self._call(lambda: self.system.cat_file(self._inside(name)), name))
 
     def write(self, name: str, data: bytes) -> None:
-        """Write a file: on object stores it is whole or not there."""
-        self._call(lambda: self.system.pipe_file(self._inside(name), data), name)
+        """Write a file, and its folder if there is none: it is whole or as it was."""
+        inside = self._inside(name)
+        if self.is_local:
+            _write_whole(Path(inside), data)
+        else:
+            self._call(lambda: self.system.pipe_file(inside, data), name)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is a folder of this machine, or one that it mounts."""
+        return isinstance(self.system, LocalFileSystem)
+
+    def all_files(self) -> Iterator[tuple[str, bytes]]:
+        """Every file below the folder: its name from there, and what is in it."""
+        for path in sorted(self._call(lambda: self.system.find(self.path))):
+            name = str(path)[len(self.path) :].lstrip("/")
+            yield name, self.read(name)
 
     def upload(self, path: str, name: str) -> None:
         """Write a file with the bytes of a local one: on object stores it is whole or not there."""
@@ -135,6 +155,17 @@ class Files:
                 self.system.put_file(path, inside, **parts)
 
         self._call(put, name)
+
+    def copy(self, name: str, to: Files) -> None:
+        """Copy a file, or a folder with all in it, to another folder of the same file system."""
+        source, target = self._inside(name), to._inside(name)
+        if not self.is_local:
+            self._call(lambda: self.system.copy(source, target, recursive=True), name)
+        elif Path(source).is_dir():
+            shutil.copytree(source, target, dirs_exist_ok=True)
+        else:
+            Path(target).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, target)
 
     def remove(self, name: str = "") -> None:
         """Remove a file or a folder with all in it."""
@@ -156,6 +187,21 @@ class Files:
             return call()
 
         return patiently(fresh, f"{self.url}/{name}".rstrip("/"))
+
+
+def _write_whole(path: Path, data: bytes) -> None:
+    """Write a file that takes its place as a whole, on the disk when this returns."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, made = mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(made, path)
+    finally:
+        with suppress(FileNotFoundError):
+            os.remove(made)
 
 
 def open_files(url: str, storage_options: Mapping[str, Any] | None = None) -> Files:

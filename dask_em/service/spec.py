@@ -142,7 +142,8 @@ class _Learning(_Job):
 
     mapping: list[Step] = []
     stopping: Stopping = Stopping()
-    output: URL
+    output: URL | None = None  # beside the store of the service, which keeps the model anyway
+    overwrite: bool = False
 
 
 class Fit(_Learning):

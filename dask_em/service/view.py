@@ -27,6 +27,10 @@ class PassView:
     step: str | None = None  # how the parameters were found
     notes: tuple[str, ...] = ()  # repairs, and chunks that were skipped
 
+    def told(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return asdict(self)
+
     @property
     def wait_seconds(self) -> float:
         """What is left of the wall time per thread: waiting for others, and for the scheduler."""
@@ -49,6 +53,10 @@ class Mark:
     number: int  # passes in the trace when it happened
     at: float  # seconds since 1970
     text: str
+
+    def told(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return asdict(self)
 
 
 @dataclass(frozen=True)

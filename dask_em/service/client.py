@@ -1,0 +1,447 @@
+"""Client: jobs from Python, over the connection that Dask's own client uses."""
+
+from __future__ import annotations
+
+import getpass
+import io
+import json
+import os
+import time
+import weakref
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
+
+from dask_em.errors import ClusterError, InputError, JobError
+from dask_em.service.handlers import raise_told
+from dask_em.service.view import JobView, Mark, PassView
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+__all__ = ["Job", "Service", "job", "jobs", "submit"]
+
+#: a cluster: its client, its address, or None for the current one
+Where: TypeAlias = "Client | Service | str | None"
+#: seconds that the service may take its time with the answer that a job has changed
+LONG = 20.0
+#: lines of the log that are told with a failure
+LAST_LINES = 15
+
+
+def submit(
+    spec: Mapping[str, Any] | str | Path,
+    *,
+    client: Where = None,
+    idempotency_key: str | None = None,
+    wait: bool = False,
+) -> Job:
+    """Hand a job to the job service of a cluster, which does it whether or not anybody watches.
+
+    Parameters
+    ----------
+    spec : mapping, JSON text, or path of a JSON file
+        What is to be done, see ``dask-em job init`` and ``dask-em job schema``.
+    client : distributed.Client or str, optional
+        The cluster, or the address of its scheduler; by default the current client, or what
+        Dask's configuration has as ``scheduler-address``.
+    idempotency_key : str, optional
+        A second submission under the same key is the first one.
+    wait : bool
+        Whether to return when it has ended.
+
+    Raises
+    ------
+    InputError, SourceError, ArchiveError, AccessError
+        If the specification, or what it names, cannot be used.
+    ClusterError
+        If no job service answers.
+    """
+    with Service.connect(client) as service:
+        made = service.submit(spec, idempotency_key=idempotency_key)
+        if wait:
+            made.wait()
+        return made
+
+
+def jobs(
+    *,
+    client: Where = None,
+    state: str | None = None,
+    owner: str | None = None,
+    tag: str | None = None,
+) -> list[Job]:
+    """The jobs of a cluster, the one that was submitted last first.
+
+    Parameters
+    ----------
+    client
+        As in `submit`.
+    state : {"queued", "running", "done", "failed", "cancelled"}, optional
+    owner : str, optional
+    tag : str, optional
+        A tag that they have, or ``name=value``.
+    """
+    with Service.connect(client) as service:
+        return service.jobs(state=state, owner=owner, tag=tag)
+
+
+def job(id: str, *, client: Where = None) -> Job:
+    """A job of a cluster; `client` is as in `submit`.
+
+    Raises
+    ------
+    UnknownJobError
+        If there is none of that name.
+    """
+    with Service.connect(client) as service:
+        return service.job(id)
+
+
+class Service:
+    """The job service of a cluster. Made by `connect`."""
+
+    def __init__(self, connection: _Connection) -> None:
+        self._connection = connection
+
+    @classmethod
+    def connect(cls, where: Where = None, timeout: float = 5.0) -> Service:
+        """Find the service.
+
+        Parameters
+        ----------
+        where
+            As `client` in `submit`.
+        timeout : float
+            Seconds to wait for a scheduler.
+
+        Raises
+        ------
+        ClusterError
+            If there is no cluster, or it does not answer.
+        """
+        if isinstance(where, Service):
+            return cls(where._connection)
+        if where is None:
+            where = _found()
+        if isinstance(where, str):
+            return cls(_Own(where, timeout))
+        return cls(_Connection(where))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Nothing is closed: jobs that were handed out go on asking. See `close`."""
+
+    def close(self) -> None:
+        """Leave the cluster, if it was reached by its address."""
+        self._connection.close()
+
+    def submit(
+        self, spec: Mapping[str, Any] | str | Path, *, idempotency_key: str | None = None
+    ) -> Job:
+        """As the function of this name."""
+        text = _with_owner(_text(spec))
+        return Job(self, self.ask("submit", spec=text, idempotency_key=idempotency_key))
+
+    def jobs(
+        self, *, state: str | None = None, owner: str | None = None, tag: str | None = None
+    ) -> list[Job]:
+        """As the function of this name."""
+        return [Job(self, told) for told in self.ask("jobs", state=state, owner=owner, tag=tag)]
+
+    def job(self, id: str) -> Job:
+        """As the function of this name."""
+        return Job(self, self.ask("job", id=id))
+
+    def changed(self, version: int, timeout: float = LONG) -> int:
+        """Return when any job has changed since a version, with the version now."""
+        return int(self.ask("changed", id=None, version=version, timeout=timeout))
+
+    def ask(self, what: str, **asked: Any) -> Any:
+        """An answer of the service.
+
+        Raises
+        ------
+        DaskEmError
+            What the service raised.
+        """
+        return raise_told(self._connection.ask(what, asked))
+
+
+class Job:
+    """A job of a service.
+
+    Parameters
+    ----------
+    service : Service
+    told : mapping
+        What the service said of it.
+    """
+
+    def __init__(self, service: Service, told: Mapping[str, Any]) -> None:
+        self._service = service
+        self.view = _view(told)
+
+    def __repr__(self) -> str:
+        view = self.view
+        return f"<Job {view.id}: {view.what}, {view.state}, {view.passes} passes>"
+
+    @property
+    def id(self) -> str:
+        return self.view.id
+
+    @property
+    def state(self) -> str:
+        """Where it stands now."""
+        return self.refresh().state
+
+    def refresh(self) -> JobView:
+        """See where it stands."""
+        self.view = _view(self._service.ask("job", id=self.id))
+        return self.view
+
+    def watch(self) -> Iterator[JobView]:
+        """Each change, from how it stands now until it has ended.
+
+        It may be left at any time: the job goes on. A scheduler that is gone is waited for, for a
+        minute.
+        """
+        yield self.view
+        while not _ended(self.view):
+            version = self.view.version
+            view = self._await_change()
+            if view.version != version:
+                yield view
+
+    def wait(self, timeout: float | None = None) -> JobView:
+        """Return when it has ended.
+
+        Raises
+        ------
+        TimeoutError
+            If it has not within so many seconds.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        self.refresh()
+        while not _ended(self.view):
+            left = LONG if deadline is None else deadline - time.monotonic()
+            if left <= 0:
+                raise TimeoutError(
+                    f"job {self.id} is {self.view.state} after {timeout:g} s; it goes on, wait "
+                    "again"
+                )
+            self._await_change(min(left, LONG))
+        return self.view
+
+    def trace(self, after: int = 0) -> list[PassView]:
+        """Its passes, or those after the first ones."""
+        told = self._service.ask("trace", id=self.id, after=after)
+        return [PassView(**{**one, "notes": tuple(one["notes"])}) for one in told]
+
+    def marks(self) -> list[Mark]:
+        """What befell it."""
+        return [Mark(**one) for one in self._service.ask("marks", id=self.id)]
+
+    def spec(self) -> dict[str, Any]:
+        """Its specification, without what may be secret."""
+        told: dict[str, Any] = self._service.ask("spec", id=self.id)
+        return told
+
+    def logs(self, last: int = 100) -> list[dict[str, Any]]:
+        """The last lines of its log: ``time``, ``level``, ``text``, ``epoch``, ``worker``."""
+        told: list[dict[str, Any]] = self._service.ask("logs", id=self.id, last=last)
+        return told
+
+    def cancel(self) -> JobView:
+        """End it.
+
+        Raises
+        ------
+        JobStateError
+            If it has ended already.
+        """
+        return self._asked("cancel")
+
+    def resume(self) -> JobView:
+        """Let it go on from its checkpoint, after it failed or was cancelled."""
+        return self._asked("resume")
+
+    def delete(self) -> None:
+        """Remove all that is kept of it; it has ended."""
+        self._service.ask("delete", id=self.id)
+
+    def result(self, timeout: float | None = None) -> Any:
+        """The fitted estimator, when it is done.
+
+        Raises
+        ------
+        JobError
+            If it failed, with the last lines of its log; or makes no model.
+        TimeoutError
+            If it has not ended within so many seconds.
+        """
+        from dask_em.estimators.persistence import load
+
+        with TemporaryDirectory(prefix="dask_em-") as folder:
+            self._unpack(Path(folder, "model"), timeout)
+            return load(Path(folder, "model"))
+
+    def save_result(self, path: str | Path, *, overwrite: bool = False) -> None:
+        """Write the model that it made to a path."""
+        from dask_em.estimators.persistence import load
+
+        with TemporaryDirectory(prefix="dask_em-") as folder:
+            self._unpack(Path(folder, "model"), None)
+            load(Path(folder, "model")).save(path, overwrite=overwrite)
+
+    def _unpack(self, folder: Path, timeout: float | None) -> None:
+        view = self.wait(timeout)
+        if view.state == "failed":
+            lines = "\n".join(str(line["text"]) for line in self.logs(LAST_LINES))
+            raise JobError(f"job {self.id} failed: {view.error}\n{lines}")
+        packed = self._service.ask("result", id=self.id)
+        with zipfile.ZipFile(io.BytesIO(packed)) as archive:
+            archive.extractall(folder)
+
+    def _asked(self, what: str) -> JobView:
+        self.view = _view(self._service.ask(what, id=self.id))
+        return self.view
+
+    def _await_change(self, timeout: float = LONG) -> JobView:
+        self._service.ask("changed", id=self.id, version=self.view.version, timeout=timeout)
+        return self.refresh()
+
+
+class _Connection:
+    """A client of Dask, asked for what only the job service knows."""
+
+    #: seconds that a scheduler which was reached may be gone
+    patience = 60.0
+
+    def __init__(self, client: Client) -> None:
+        if client.asynchronous or client.status != "running":
+            kind = "asynchronous" if client.asynchronous else client.status
+            raise ClusterError(f"the client is {kind}; give one that is synchronous and running")
+        self._client = client
+
+    def ask(self, what: str, asked: Mapping[str, Any]) -> dict[str, Any]:
+        scheduler: Any = self._client.scheduler
+        try:
+            answer = self._client.sync(getattr(scheduler, f"em_{what}"), **asked)
+        except OSError as error:
+            raise ClusterError(
+                f"the scheduler of {self._client!r} does not answer ({error}); see that it runs"
+            ) from error
+        return _checked(answer, scheduler.address)
+
+    def close(self) -> None:
+        """Nothing: whoever made the client closes it."""
+
+
+class _Own(_Connection):
+    """A connection of its own, which needs no client: the scheduler knows nothing of it."""
+
+    def __init__(self, address: str, timeout: float) -> None:
+        from distributed.core import ConnectionPool
+        from distributed.security import Security
+        from distributed.utils import LoopRunner
+
+        self._address, self._timeout = address, timeout
+        self._loop = LoopRunner()
+        self._loop.start()
+        arguments = Security().get_connection_args("client")
+        self._pool = ConnectionPool(
+            limit=4, timeout=timeout, connection_args=arguments, server=None
+        )
+        self._loop.run_sync(self._pool.start)
+        # jobs that were handed out may ask for as long as they live
+        self._finalizer = weakref.finalize(self, _leave, self._loop, self._pool)
+
+    def ask(self, what: str, asked: Mapping[str, Any]) -> dict[str, Any]:
+        async def call() -> Any:
+            return await getattr(self._pool(self._address), f"em_{what}")(**asked)
+
+        try:
+            answer = self._loop.run_sync(call)
+        except (OSError, TimeoutError, ValueError) as error:
+            raise ClusterError(
+                f"no Dask scheduler answers at {self._address} within {self._timeout:g} s "
+                f"({error}); check the address, and that one runs there: `dask-em serve`"
+            ) from error
+        return _checked(answer, self._address)
+
+    def close(self) -> None:
+        self._finalizer()
+
+
+def _leave(loop: Any, pool: Any) -> None:
+    with suppress(Exception):  # a scheduler that is gone cannot be left
+        loop.run_sync(pool.close)
+    loop.stop()
+
+
+def _checked(answer: Any, address: str) -> dict[str, Any]:
+    if isinstance(answer, dict) and ("value" in answer or "error" in answer):
+        return answer
+    raise ClusterError(
+        f"the scheduler at {address} has no job service ({answer!r}); start it with `--preload "
+        "dask_em.preload`, or install it with dask_em.preload.install(client)"
+    )
+
+
+def _found() -> Client | str:
+    import dask
+    from distributed import get_client
+
+    with suppress(ValueError):
+        return get_client()
+    address: str | None = dask.config.get("scheduler-address", None)
+    if address is None:
+        raise ClusterError(
+            "there is no Dask client, and no scheduler is named; give its address (client=, "
+            "--scheduler, or DASK_SCHEDULER_ADDRESS), or start a service here: `dask-em serve`"
+        )
+    return address
+
+
+def _text(spec: Mapping[str, Any] | str | Path) -> str:
+    if isinstance(spec, Mapping):
+        return json.dumps(spec)
+    if isinstance(spec, str) and spec.lstrip().startswith("{"):
+        return spec
+    try:
+        return Path(spec).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"the specification {os.fspath(spec)} cannot be read ({error}); `dask-em job init` "
+            "writes one"
+        ) from error
+
+
+def _with_owner(text: str) -> str:
+    """The specification with who asks, where it says nothing of that."""
+    with suppress(ValueError):
+        told = json.loads(text)
+        if isinstance(told, dict) and not told.get("owner"):
+            with suppress(OSError, KeyError, ImportError):
+                return json.dumps({**told, "owner": getpass.getuser()})
+    return text
+
+
+def _view(told: Mapping[str, Any]) -> JobView:
+    return JobView(**{**told, "weights": tuple(told["weights"])})
+
+
+def _ended(view: JobView) -> bool:
+    return view.state in ("done", "failed", "cancelled")

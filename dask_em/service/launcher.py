@@ -1,0 +1,55 @@
+"""Launcher: what a service needs of a cluster."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+__all__ = ["DriverEndedError", "Launcher"]
+
+
+class DriverEndedError(Exception):
+    """How a driver ended that could not say so itself.
+
+    Parameters
+    ----------
+    reason : str
+    lost : bool
+        Whether it is no fault of its own, so that another one may do better.
+    trace : str
+        The traceback, if there is one.
+    """
+
+    def __init__(self, reason: str, *, lost: bool, trace: str = "") -> None:
+        super().__init__(reason)
+        self.reason, self.lost, self.trace = reason, lost, trace
+
+
+class Launcher(ABC):
+    """Starts and stops drivers."""
+
+    @abstractmethod
+    async def run(self, id: str, epoch: int) -> None:
+        """Start a driver, and return when it has ended.
+
+        Raises
+        ------
+        DriverEndedError
+        """
+
+    @abstractmethod
+    async def stop(self, id: str, epoch: int) -> None:
+        """Cancel a driver, if it is still there."""
+
+    @abstractmethod
+    async def has_begun(self, id: str, epoch: int) -> bool:
+        """Whether a driver was given to a worker."""
+
+    @abstractmethod
+    async def give_up(self, id: str, epoch: int, silence: float) -> bool:
+        """Part with the worker of a silent driver if it says nothing at all any more.
+
+        Returns
+        -------
+        bool
+            Whether the cluster will run the driver again of its own accord.
+        """

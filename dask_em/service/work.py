@@ -1,0 +1,215 @@
+"""Work: what a specification asks for, done with the estimators that anybody uses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from dask_em.engine.monitor import Monitor
+from dask_em.engine.query import Deviation, Filled, Label, LogDensity, Probability, Query, Score
+from dask_em.engine.source import Source
+from dask_em.errors import DataError, InputError
+from dask_em.mapping.affine import Standardize
+from dask_em.mapping.log import Log
+from dask_em.mapping.select import Select
+from dask_em.place import Place, parse_place
+from dask_em.service import spec as told
+from dask_em.service.spec import Fit, Predict, Sweep
+from dask_em.sources.paths import is_url
+from dask_em.sources.registry import open_source
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+    from dask_em.estimators.gaussian_mixture import GaussianMixture
+    from dask_em.estimators.ppca import PPCA
+
+__all__ = ["estimator_of", "open_rows", "perform", "rehearse", "steps_of"]
+
+#: what is asked of a model for each output of a specification
+QUERIES: dict[str, type[Query]] = {
+    "class": Label,
+    "probability": Probability,
+    "log_likelihood": LogDensity,
+    "score": Score,
+    "filled": Filled,
+    "deviation": Deviation,
+}
+
+
+def rehearse(spec: Fit | Sweep | Predict) -> None:
+    """Open all that a specification names, and read no row.
+
+    Raises
+    ------
+    DaskEmError, ValueError
+        What the work itself would raise before its first pass.
+    """
+    source = open_rows(spec)
+    options = spec.data.storage_options
+    if isinstance(spec, Predict):
+        _load(spec)
+        outputs = list(spec.outputs.values())
+    else:
+        outputs = [] if spec.output is None else [spec.output]
+        if isinstance(spec, Fit):
+            estimator = estimator_of(spec)
+            estimator._validate_params()
+            _check_rows(source, spec.model)
+        from dask_em.estimators.mapping import planned
+
+        planned(source, steps_of(spec))
+    for url in dict.fromkeys(outputs):
+        if not spec.overwrite and parse_place(url, _options_of(url, options)).exists():
+            raise InputError(
+                f"there is something at the output {parse_place(url)} already; give another, or "
+                '"overwrite": true'
+            )
+
+
+def perform(
+    spec: Fit | Sweep | Predict,
+    *,
+    client: Client | None = None,
+    checkpoint: Place | None = None,
+    monitor: Monitor | None = None,
+) -> GaussianMixture | PPCA | None:
+    """Do what a specification asks for.
+
+    Parameters
+    ----------
+    spec : specification
+    client : distributed.Client, optional
+        The cluster to work on.
+    checkpoint : Place, optional
+        Where all is kept that a second call needs to go on from.
+    monitor : Monitor, optional
+
+    Returns
+    -------
+    GaussianMixture, PPCA or None
+        What was fitted, not saved yet; None where answers were written.
+
+    Raises
+    ------
+    DaskEmError
+        With the value, the limit and the remedy.
+    """
+    if isinstance(spec, Predict):
+        _predict(spec, client, checkpoint, monitor)
+        return None
+    shared: dict[str, Any] = {
+        "sample_weight": spec.data.sample_weight,
+        "features": spec.data.features,
+        "sample_dims": spec.data.sample_dims,
+        "where": spec.data.where,
+        "storage_options": spec.data.storage_options,
+        "mapping": steps_of(spec) or None,
+        "client": client,
+        "cache": spec.resources.cache,
+        "monitor": monitor,
+        "checkpoint": checkpoint,
+    }
+    if isinstance(spec, Fit):
+        made = estimator_of(spec)
+        made.fit(spec.data.url, **shared)
+        return made
+    from dask_em.estimators.sweep import sweep
+
+    candidates = spec.candidates.model_dump()
+    return sweep(
+        spec.data.url,
+        **candidates,
+        **_stopping(spec),
+        on_bad_chunk=spec.resources.on_bad_chunk,
+        **shared,
+    ).best
+
+
+def estimator_of(spec: Fit) -> GaussianMixture | PPCA:
+    """What is to be fitted."""
+    from dask_em.estimators.gaussian_mixture import GaussianMixture
+    from dask_em.estimators.ppca import PPCA
+
+    params = spec.model.model_dump(exclude={"kind"})
+    more = {**_stopping(spec), "on_bad_chunk": spec.resources.on_bad_chunk}
+    if isinstance(spec.model, told.PPCA):
+        # its algorithm is chosen by its solver
+        refused = [name for name in ("algorithm", "tol_gap") if more.get(name)]
+        more.pop("algorithm", None)
+        if refused and spec.stopping.algorithm != "auto":
+            raise InputError("stopping.algorithm is for mixtures; a ppca has model.solver")
+        return PPCA(**params, **more)
+    return GaussianMixture(**params, **more)
+
+
+def steps_of(spec: Fit | Sweep) -> list[Any]:
+    """What is done to rows before the model sees them."""
+    return [_step(one) for one in spec.mapping]
+
+
+def open_rows(spec: Fit | Sweep | Predict) -> Source:
+    """The rows of a specification; none is read yet."""
+    data = spec.data
+    return open_source(
+        data.url,
+        sample_weight=data.sample_weight,
+        features=data.features,
+        sample_dims=data.sample_dims,
+        where=data.where,
+        storage_options=data.storage_options,
+    )
+
+
+def _step(step: told.Step) -> Any:
+    if isinstance(step, told.Standardize):
+        return Standardize() if step.features is None else Standardize(step.features)
+    if isinstance(step, told.Log):
+        return Log(step.features, offset=step.offset)
+    return Select(step.features)
+
+
+def _stopping(spec: Fit | Sweep) -> dict[str, Any]:
+    """What is said of the end; else it is as the estimator has it."""
+    return {name: value for name, value in spec.stopping.model_dump().items() if value is not None}
+
+
+def _check_rows(source: Source, model: Any) -> None:
+    rows, size = source.schema.n_rows, model.n_components
+    if rows is not None and isinstance(model, told.GaussianMixture) and rows < size:
+        raise DataError(f"there are {rows} rows for n_components={size}; give at least as many")
+
+
+def _load(spec: Predict) -> Any:
+    from dask_em.estimators.persistence import load
+
+    return load(spec.model, storage_options=_options_of(spec.model, spec.data.storage_options))
+
+
+def _predict(
+    spec: Predict, client: Client | None, checkpoint: Place | None, monitor: Monitor | None
+) -> None:
+    from dask_em.estimators.writing import write_answers
+
+    data, outputs = spec.data, spec.outputs
+    write_answers(
+        _load(spec),
+        data.url,
+        {QUERIES[name]: outputs[name] for name in outputs},
+        overwrite=spec.overwrite,
+        output_options=data.storage_options if any(map(is_url, outputs.values())) else None,
+        client=client,
+        monitor=monitor,
+        missing="model" if {"filled", "deviation"} & set(outputs) else None,
+        keys=spec.keys,
+        checkpoint=checkpoint,
+        features=data.features,
+        sample_dims=data.sample_dims,
+        where=data.where,
+        storage_options=data.storage_options,
+    )
+
+
+def _options_of(url: str, options: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """What fsspec needs for a URL; None for paths, which need nothing."""
+    return options if is_url(url) else None
