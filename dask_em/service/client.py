@@ -7,7 +7,6 @@ import io
 import json
 import os
 import time
-import weakref
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -17,6 +16,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from dask_em.errors import ClusterError, InputError, JobError
+from dask_em.service.connection import Connection, OwnConnection, found
 from dask_em.service.handlers import raise_told
 from dask_em.service.view import JobView, Mark, PassView
 
@@ -29,6 +29,8 @@ __all__ = ["Job", "Service", "job", "jobs", "submit"]
 Where: TypeAlias = "Client | Service | str | None"
 #: seconds that the service may take its time with the answer that a job has changed
 LONG = 20.0
+#: seconds that a scheduler may be gone while it is watched, and between two tries to reach it
+PATIENCE, PAUSE = 60.0, 0.5
 #: lines of the log that are told with a failure
 LAST_LINES = 15
 
@@ -105,7 +107,7 @@ def job(id: str, *, client: Where = None) -> Job:
 class Service:
     """The job service of a cluster. Made by `connect`."""
 
-    def __init__(self, connection: _Connection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     @classmethod
@@ -127,10 +129,10 @@ class Service:
         if isinstance(where, Service):
             return cls(where._connection)
         if where is None:
-            where = _found()
+            where = found()
         if isinstance(where, str):
-            return cls(_Own(where, timeout))
-        return cls(_Connection(where))
+            return cls(OwnConnection(where, timeout))
+        return cls(Connection(where))
 
     def __enter__(self) -> Self:
         return self
@@ -319,100 +321,17 @@ class Job:
         return self.view
 
     def _await_change(self, timeout: float = LONG) -> JobView:
-        self._service.ask("changed", id=self.id, version=self.view.version, timeout=timeout)
-        return self.refresh()
-
-
-class _Connection:
-    """A client of Dask, asked for what only the job service knows."""
-
-    #: seconds that a scheduler which was reached may be gone
-    patience = 60.0
-
-    def __init__(self, client: Client) -> None:
-        if client.asynchronous or client.status != "running":
-            kind = "asynchronous" if client.asynchronous else client.status
-            raise ClusterError(f"the client is {kind}; give one that is synchronous and running")
-        self._client = client
-
-    def ask(self, what: str, asked: Mapping[str, Any]) -> dict[str, Any]:
-        scheduler: Any = self._client.scheduler
-        try:
-            answer = self._client.sync(getattr(scheduler, f"em_{what}"), **asked)
-        except OSError as error:
-            raise ClusterError(
-                f"the scheduler of {self._client!r} does not answer ({error}); see that it runs"
-            ) from error
-        return _checked(answer, scheduler.address)
-
-    def close(self) -> None:
-        """Nothing: whoever made the client closes it."""
-
-
-class _Own(_Connection):
-    """A connection of its own, which needs no client: the scheduler knows nothing of it."""
-
-    def __init__(self, address: str, timeout: float) -> None:
-        from distributed.core import ConnectionPool
-        from distributed.security import Security
-        from distributed.utils import LoopRunner
-
-        self._address, self._timeout = address, timeout
-        self._loop = LoopRunner()
-        self._loop.start()
-        arguments = Security().get_connection_args("client")
-        self._pool = ConnectionPool(
-            limit=4, timeout=timeout, connection_args=arguments, server=None
-        )
-        self._loop.run_sync(self._pool.start)
-        # jobs that were handed out may ask for as long as they live
-        self._finalizer = weakref.finalize(self, _leave, self._loop, self._pool)
-
-    def ask(self, what: str, asked: Mapping[str, Any]) -> dict[str, Any]:
-        async def call() -> Any:
-            return await getattr(self._pool(self._address), f"em_{what}")(**asked)
-
-        try:
-            answer = self._loop.run_sync(call)
-        except (OSError, TimeoutError, ValueError) as error:
-            raise ClusterError(
-                f"no Dask scheduler answers at {self._address} within {self._timeout:g} s "
-                f"({error}); check the address, and that one runs there: `dask-em serve`"
-            ) from error
-        return _checked(answer, self._address)
-
-    def close(self) -> None:
-        self._finalizer()
-
-
-def _leave(loop: Any, pool: Any) -> None:
-    with suppress(Exception):  # a scheduler that is gone cannot be left
-        loop.run_sync(pool.close)
-    loop.stop()
-
-
-def _checked(answer: Any, address: str) -> dict[str, Any]:
-    if isinstance(answer, dict) and ("value" in answer or "error" in answer):
-        return answer
-    raise ClusterError(
-        f"the scheduler at {address} has no job service ({answer!r}); start it with `--preload "
-        "dask_em.preload`, or install it with dask_em.preload.install(client)"
-    )
-
-
-def _found() -> Client | str:
-    import dask
-    from distributed import get_client
-
-    with suppress(ValueError):
-        return get_client()
-    address: str | None = dask.config.get("scheduler-address", None)
-    if address is None:
-        raise ClusterError(
-            "there is no Dask client, and no scheduler is named; give its address (client=, "
-            "--scheduler, or DASK_SCHEDULER_ADDRESS), or start a service here: `dask-em serve`"
-        )
-    return address
+        gone_since: float | None = None
+        while True:
+            try:
+                self._service.ask("changed", id=self.id, version=self.view.version, timeout=timeout)
+                return self.refresh()
+            except ClusterError:
+                now = time.monotonic()
+                gone_since = gone_since or now
+                if now - gone_since > PATIENCE:
+                    raise
+                time.sleep(PAUSE)
 
 
 def _text(spec: Mapping[str, Any] | str | Path) -> str:

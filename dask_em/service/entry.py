@@ -82,10 +82,12 @@ class Entry:
         self.worker: str | None = None
         self.heard = time.monotonic()
 
-    def work(self, doing: str, tasks_done: int, tasks: int) -> None:
-        """Its driver says what it does."""
+    def work(self, doing: str, tasks_done: int, tasks: int) -> bool:
+        """Its driver says what it does; return whether that is something new."""
+        before = (self.doing, self.tasks_done, self.tasks)
         self.doing, self.tasks_done, self.tasks = doing, tasks_done, tasks
         self.heard = time.monotonic()
+        return before != (doing, tasks_done, tasks)
 
     def say(self, text: str, level: str = "info", mark: str | None = None) -> None:
         """Add a line to its log.

@@ -32,7 +32,7 @@ def handlers_of(supervisor: Supervisor) -> dict[str, Handler]:
     """
     return {
         **{f"em_{name}": _told(getattr(supervisor, name)) for name in OF_PEOPLE},
-        **{f"em_{name}": _or_unavailable(getattr(supervisor, name)) for name in OF_DRIVERS},
+        **{f"em_{name}": _or_unavailable(getattr(supervisor.desk, name)) for name in OF_DRIVERS},
     }
 
 

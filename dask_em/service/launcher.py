@@ -41,12 +41,12 @@ class Launcher(ABC):
         """Cancel a driver, if it is still there."""
 
     @abstractmethod
-    async def has_begun(self, id: str, epoch: int) -> bool:
+    def has_begun(self, id: str, epoch: int) -> bool:
         """Whether a driver was given to a worker."""
 
     @abstractmethod
-    async def give_up(self, id: str, epoch: int, silence: float) -> bool:
-        """Part with the worker of a silent driver if it says nothing at all any more.
+    async def part_with_worker(self, id: str, epoch: int, silence: float) -> bool:
+        """Remove the worker of a driver if it has said nothing at all for so many seconds.
 
         Returns
         -------

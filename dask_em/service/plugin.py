@@ -163,11 +163,11 @@ class DaskLauncher(Launcher):
         if future is not None and self._client is not None:
             await self._client.cancel([future])
 
-    async def has_begun(self, id: str, epoch: int) -> bool:
+    def has_begun(self, id: str, epoch: int) -> bool:
         task = self._scheduler.tasks.get(driver_key(id, epoch))
         return task is not None and task.processing_on is not None
 
-    async def give_up(self, id: str, epoch: int, silence: float) -> bool:
+    async def part_with_worker(self, id: str, epoch: int, silence: float) -> bool:
         task = self._scheduler.tasks.get(driver_key(id, epoch))
         worker = None if task is None else task.processing_on
         if worker is None:

@@ -1,0 +1,250 @@
+"""Conductor: lets events happen to jobs, keeps what becomes of them, and then does what follows."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import Any
+
+from dask_em.errors import ClusterError
+from dask_em.service.commands import Command, Launch, Stop
+from dask_em.service.config import Settings
+from dask_em.service.entry import Entry
+from dask_em.service.job import State
+from dask_em.service.keeper import Keeper
+from dask_em.service.launcher import DriverEndedError, Launcher
+from dask_em.service.machine import (
+    Change,
+    DeleteAsked,
+    DriverFailed,
+    DriverLost,
+    Event,
+    SlotFree,
+)
+from dask_em.service.queue import due, wakes_at
+from dask_em.service.table import Table
+
+__all__ = ["Conductor"]
+
+logger = logging.getLogger("dask_em.service")
+
+
+class Conductor:
+    """What becomes of jobs.
+
+    Parameters
+    ----------
+    settings : Settings
+    table : Table
+    keeper : Keeper
+    launcher : Launcher
+    """
+
+    def __init__(
+        self, settings: Settings, table: Table, keeper: Keeper, launcher: Launcher
+    ) -> None:
+        self.settings, self.table, self.keeper = settings, table, keeper
+        self.launcher = launcher
+        self.closed: str | None = "it is starting"
+        self.counters: Counter[str] = Counter(
+            driver_restarts=0, passes=0, rows=0, nbytes=0, submissions=0, refusals=0
+        )
+        self._wake = asyncio.Event()
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def check_open(self) -> None:
+        """Refuse to do anything before the store was read and after it was left.
+
+        Raises
+        ------
+        ClusterError
+        """
+        if self.closed is not None:
+            raise ClusterError(
+                f"the job service does not answer: {self.closed}; try again in a few seconds"
+            )
+
+    async def happen(self, entry: Entry, event: Event) -> Change:
+        """Let something happen to a job: it is kept, then what follows is done.
+
+        Raises
+        ------
+        ClusterError
+            If it cannot be kept; then it has not happened.
+        """
+        self.check_open()
+        async with entry.lock:
+            change = event.happen(entry.job, time.time(), self.settings.patience)
+            if change.refused:
+                return change
+            if change.job != entry.job:
+                await self.keeper.keep(self.keeper.store.save, change.job, entry.key)
+                entry.job = change.job
+                self.table.touch(entry)
+            for command in change.commands:
+                await self._obey(entry, command)
+        return change
+
+    async def insist(self, entry: Entry, event: Event) -> Change:
+        """As `happen`; what cannot be kept is tried until it can."""
+        pause = self.settings.first_pause
+        while True:
+            try:
+                return await self.happen(entry, event)
+            except ClusterError as error:
+                if self.closed is not None:
+                    raise
+                logger.warning("job %s: %s; tried again in %g s", entry.id, error, pause)
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, self.settings.longest_pause)
+
+    async def fall(self, entry: Entry, epoch: int, reason: str, *, lost: bool) -> None:
+        """A driver has ended with an error; `lost` if another one may do better."""
+        event = DriverLost(epoch, reason) if lost else DriverFailed(epoch, reason)
+        change = await self.insist(entry, event)
+        if change.refused:
+            return
+        if change.job.state is State.queued:
+            self.counters["driver_restarts"] += 1
+            entry.restarts += 1
+            pause = change.job.not_before - time.time()
+            later = f"tried again in {pause:.0f} s" if pause > 0.5 else "tried again"
+            entry.say(f"{reason}; {later}", "warning", "lost")
+        else:
+            entry.say(f"failed: {change.job.error}", "error")
+        self.settle(entry)
+
+    def settle(self, entry: Entry) -> None:
+        """Nobody works on a job any more, or it stands elsewhere."""
+        entry.rest()
+        self.table.touch(entry)
+        self.wake()
+        _log(entry)
+        if entry.job.state is State.done:
+            forget = self.keeper.store.forget_checkpoints
+            self.beside(self.keeper.in_thread(forget, entry.id))
+
+    def wake(self) -> None:
+        """Look whose turn it is."""
+        self._wake.set()
+
+    async def take_turns(self) -> None:
+        """Start what is due; return when somebody else may be."""
+        self._wake.clear()
+        for job in due(self.table.jobs(), self.settings.max_running, time.time()):
+            await self.insist(self.table.entry(job.id), SlotFree())
+        wakes = wakes_at(self.table.jobs(), time.time())
+        pause = None if wakes is None else max(0.01, wakes - time.time())
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._wake.wait(), pause)
+
+    async def listen(self) -> None:
+        """Part with drivers that have not been heard of for too long."""
+        for entry in self.table:
+            if entry.job.state is State.running:
+                await self._listen_to(entry)
+
+    async def prune(self) -> None:
+        """Forget what ended long ago, and the oldest of too many."""
+        ended = sorted(
+            (entry for entry in self.table if entry.job.state.ended),
+            key=lambda entry: -(entry.job.ended or 0.0),
+        )
+        oldest = time.time() - 86400 * self.settings.keep_days
+        for number, entry in enumerate(ended):
+            if number >= self.settings.keep_jobs or (entry.job.ended or 0.0) < oldest:
+                with suppress(ClusterError):  # there will be another time
+                    await self.happen(entry, DeleteAsked())
+                    logger.info("job %s is forgotten", entry.id)
+
+    def beside(self, work: Coroutine[Any, Any, Any]) -> None:
+        """Do something beside, and log what it raises."""
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def for_ever(self, step: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Do something again and again beside; what it raises is logged."""
+
+        async def steps() -> None:
+            while self.closed is None:
+                try:
+                    await step()
+                except Exception:
+                    logger.exception("the job service failed, and goes on")
+                    await asyncio.sleep(self.settings.first_pause)
+
+        self.beside(steps())
+
+    async def end(self, why: str) -> None:
+        """Do nothing any more."""
+        self.closed = why
+        others = self._tasks - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+
+    async def _obey(self, entry: Entry, command: Command) -> None:
+        if isinstance(command, Launch):
+            entry.rest()
+            entry.doing = "waiting for a worker"
+            self.beside(self._drive(entry, command.epoch))
+        elif isinstance(command, Stop):
+            self.beside(self.launcher.stop(entry.id, command.epoch))
+        else:
+            await self.keeper.keep(self.keeper.store.forget, entry.id)
+            self.table.drop(entry)
+
+    async def _drive(self, entry: Entry, epoch: int) -> None:
+        """Run a driver, and see how it ended."""
+        try:
+            await self.launcher.run(entry.id, epoch)
+            # one that could say how it ended is not that of a running job any more
+            reason, lost = "its driver ended without a word", True
+        except DriverEndedError as error:
+            reason, lost = error.reason, error.lost
+            if error.trace:
+                entry.say(error.trace, "error")
+        except Exception as error:  # of the connection with the own scheduler
+            logger.exception("a driver of job %s cannot be started", entry.id)
+            reason, lost = f"its driver cannot be started: {error!r}", True
+        if entry.job.state is State.running and entry.job.epoch == epoch:
+            await self.fall(entry, epoch, reason, lost=lost)
+
+    async def _listen_to(self, entry: Entry) -> None:
+        epoch, silence = entry.job.epoch, self.settings.silence
+        if not self.launcher.has_begun(entry.id, epoch):
+            entry.heard = time.monotonic()
+        if time.monotonic() - entry.heard < silence:
+            return
+        entry.heard = time.monotonic()
+        reason = f"its driver said nothing for {silence:g} s"
+        if await self.launcher.part_with_worker(entry.id, epoch, silence):
+            entry.say(f"{reason}, nor did its worker, which is removed", "warning", "lost")
+            return  # another worker runs the driver
+        await self.fall(entry, epoch, reason, lost=True)
+        await self.launcher.stop(entry.id, epoch)
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None and self.closed is None:
+            logger.error("the job service failed", exc_info=task.exception())
+
+
+def _log(entry: Entry) -> None:
+    """A line of JSON for those who collect the scheduler's log."""
+    job = entry.job
+    told = {
+        "job": job.id,
+        "state": str(job.state),
+        "epoch": job.epoch,
+        "passes": entry.passes,
+        "owner": job.owner,
+        **({"error": job.error} if job.error else {}),
+    }
+    logger.info(json.dumps(told))

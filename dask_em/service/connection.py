@@ -1,0 +1,104 @@
+"""Connection: how the job service of a cluster is asked, over the connections of Dask itself."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from dask_em.errors import ClusterError
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+__all__ = ["Connection", "OwnConnection", "found"]
+
+
+class Connection:
+    """A client of Dask, asked for what only the job service knows."""
+
+    def __init__(self, client: Client) -> None:
+        if client.asynchronous or client.status != "running":
+            kind = "asynchronous" if client.asynchronous else client.status
+            raise ClusterError(f"the client is {kind}; give one that is synchronous and running")
+        self._client = client
+
+    def ask(self, what: str, asked: Mapping[str, Any]) -> dict[str, Any]:
+        scheduler: Any = self._client.scheduler
+        try:
+            answer = self._client.sync(getattr(scheduler, f"em_{what}"), **asked)
+        except OSError as error:
+            raise ClusterError(
+                f"the scheduler of {self._client!r} does not answer ({error}); see that it runs"
+            ) from error
+        return _checked(answer, scheduler.address)
+
+    def close(self) -> None:
+        """Nothing: whoever made the client closes it."""
+
+
+class OwnConnection(Connection):
+    """A connection of its own, which needs no client: the scheduler knows nothing of it."""
+
+    def __init__(self, address: str, timeout: float) -> None:
+        from distributed.core import ConnectionPool
+        from distributed.security import Security
+        from distributed.utils import LoopRunner
+
+        self._address, self._timeout = address, timeout
+        self._loop = LoopRunner()
+        self._loop.start()
+        arguments = Security().get_connection_args("client")
+        self._pool = ConnectionPool(
+            limit=4, timeout=timeout, connection_args=arguments, server=None
+        )
+        self._loop.run_sync(self._pool.start)
+        # jobs that were handed out may ask for as long as they live
+        self._finalizer = weakref.finalize(self, _leave, self._loop, self._pool)
+
+    def ask(self, what: str, asked: Mapping[str, Any]) -> dict[str, Any]:
+        async def call() -> Any:
+            return await getattr(self._pool(self._address), f"em_{what}")(**asked)
+
+        try:
+            answer = self._loop.run_sync(call)
+        except (OSError, TimeoutError, ValueError) as error:
+            raise ClusterError(
+                f"no Dask scheduler answers at {self._address} within {self._timeout:g} s "
+                f"({error}); check the address, and that one runs there: `dask-em serve`"
+            ) from error
+        return _checked(answer, self._address)
+
+    def close(self) -> None:
+        self._finalizer()
+
+
+def _leave(loop: Any, pool: Any) -> None:
+    with suppress(Exception):  # a scheduler that is gone cannot be left
+        loop.run_sync(pool.close)
+    loop.stop()
+
+
+def _checked(answer: Any, address: str) -> dict[str, Any]:
+    if isinstance(answer, dict) and ("value" in answer or "error" in answer):
+        return answer
+    raise ClusterError(
+        f"the scheduler at {address} has no job service ({answer!r}); start it with `--preload "
+        "dask_em.preload`, or install it with dask_em.preload.install(client)"
+    )
+
+
+def found() -> Client | str:
+    import dask
+    from distributed import get_client
+
+    with suppress(ValueError):
+        return get_client()
+    address: str | None = dask.config.get("scheduler-address", None)
+    if address is None:
+        raise ClusterError(
+            "there is no Dask client, and no scheduler is named; give its address (client=, "
+            "--scheduler, or DASK_SCHEDULER_ADDRESS), or start a service here: `dask-em serve`"
+        )
+    return address
