@@ -63,11 +63,10 @@ def submit(
     ClusterError
         If no job service answers.
     """
-    with Service.connect(client) as service:
-        made = service.submit(spec, idempotency_key=idempotency_key)
-        if wait:
-            made.wait()
-        return made
+    made = Service.connect(client).submit(spec, idempotency_key=idempotency_key)
+    if wait:
+        made.wait()
+    return made
 
 
 def jobs(
@@ -88,8 +87,7 @@ def jobs(
     tag : str, optional
         A tag that they have, or ``name=value``.
     """
-    with Service.connect(client) as service:
-        return service.jobs(state=state, owner=owner, tag=tag)
+    return Service.connect(client).jobs(state=state, owner=owner, tag=tag)
 
 
 def job(id: str, *, client: Where = None) -> Job:
@@ -100,8 +98,7 @@ def job(id: str, *, client: Where = None) -> Job:
     UnknownJobError
         If there is none of that name.
     """
-    with Service.connect(client) as service:
-        return service.job(id)
+    return Service.connect(client).job(id)
 
 
 class Service:
@@ -143,10 +140,10 @@ class Service:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Nothing is closed: jobs that were handed out go on asking. See `close`."""
+        self.close()
 
     def close(self) -> None:
-        """Leave the cluster, if it was reached by its address."""
+        """Leave the cluster, if it was reached by its address; its jobs ask no more."""
         self._connection.close()
 
     def submit(

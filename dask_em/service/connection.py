@@ -90,6 +90,13 @@ def _checked(answer: Any, address: str) -> dict[str, Any]:
 
 
 def found() -> Client | str:
+    """The client that is current, or the address that Dask's configuration has.
+
+    Raises
+    ------
+    ClusterError
+        If there is neither.
+    """
     import dask
     from distributed import get_client
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import posixpath
 from collections.abc import Iterator, Mapping, Sequence
+from glob import glob
 from typing import Any
 
 from dask_em.errors import AccessError, InputError
 from dask_em.remote.secrets import without_secrets
 from dask_em.service.spec import Fit, Predict, Sweep
+from dask_em.sources.paths import is_glob
 
 __all__ = ["check_places", "places_of"]
 
@@ -80,9 +82,12 @@ def _within(protocol: str, path: str, root_protocol: str, root: str) -> bool:
     if protocol != root_protocol:
         return False
     if protocol == "file":
+        root = os.path.realpath(root)
         # links are followed: what lies outside is outside
-        path, root = os.path.realpath(path), os.path.realpath(root)
-        return os.path.commonpath([path, root]) == root
+        found = glob(path, recursive=True) if is_glob(path) else []
+        return all(
+            os.path.commonpath([os.path.realpath(one), root]) == root for one in (path, *found)
+        )
     path, root = posixpath.normpath(path), posixpath.normpath(root)
     return path == root or path.startswith(f"{root}/")
 

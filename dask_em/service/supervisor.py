@@ -8,6 +8,7 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 from dask_em.errors import ClusterError, DaskEmError, InputError, JobStateError
@@ -97,6 +98,7 @@ class Supervisor:
             if entry.job.state is State.running:
                 entry.say("the scheduler started again", "warning", "resumed")
                 await self._conductor.insist(entry, SchedulerStarted())
+        self._conductor.beside(self._keeper.in_thread(_warm_up))
         for step in (self._conductor.take_turns, self._listen, self._tend):
             self._conductor.for_ever(step)
 
@@ -345,6 +347,12 @@ class Supervisor:
         await self._conductor.end(why)
         for entry in running:
             await self._conductor.launcher.stop(entry.id, entry.job.epoch)
+
+
+def _warm_up() -> None:
+    """Import what the first submission would wait for."""
+    for name in ("estimators.persistence", "estimators.mapping", "sources.zarr"):
+        import_module(f"dask_em.{name}")
 
 
 def _without_secrets(told: Any) -> Any:

@@ -59,7 +59,7 @@ def test_what_is_written_is_read(told: dict[str, Any], kind: type) -> None:
     [
         (FIT, "task", "fitt", "'fitt'.*'fit', 'sweep', 'predict'"),
         (FIT, "task", None, "'task'"),
-        (FIT, "output", None, "output is missing"),
+        (FIT, "data", None, "data is missing"),
         (FIT, "outptu", "x", "outptu is not known; did you mean 'output'"),
         (FIT, "model.n_componets", 3, "model.*n_componets is not known; did you mean 'n_compo"),
         (FIT, "model.n_components", 0, "n_components is 0: .*greater than or equal to 1"),
