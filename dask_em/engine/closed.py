@@ -69,7 +69,7 @@ def optimum_of_one_pass(
             passes.monitor.end(record)
     while not isinstance(progress.memory, Solved):
         passes.monitor.end(progress.history[-1])
-        place: Any = progress.memory  # the parameters of `nearer`
+        place: Any = progress.memory  # the parameters of `nearer`, or of `otherwise`
         progress = _passed(passes, mending, place, progress.history, trail)
     passes.monitor.end(progress.history[-1])
     return progress
@@ -90,9 +90,9 @@ def _passed(
     except DegenerateError:
         if otherwise is None or (sampled := otherwise()).equals(start):
             raise
+        seen = Iterate(start, made.statistics[0], model.log_prior(start))
         rejected = replace(made.record, step="rejected")
-        passes.monitor.end(rejected)
-        return _passed(passes, mending, sampled, (*history, rejected), trail)
+        return trail.passed(Progress(seen, sampled, -inf, (*history, rejected)))
     iterate = Iterate(found, model.placed(made.statistics[0], found), model.log_prior(found))
     check_likelihood(iterate)
     nearer = None

@@ -77,6 +77,7 @@ class FirstPass:
             survey, record = self._passes.first(sampling)
             self._complete, self.records = survey.complete, (record,)
             self._rows = self._taken(survey)
+            self._passes.monitor.end(record)
         return self._rows
 
     def _taken(self, survey: Survey) -> Block:

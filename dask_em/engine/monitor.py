@@ -47,7 +47,13 @@ class PassRecord(Record):
 
 
 class Monitor:
-    """Told of passes and tasks; the base class keeps silent."""
+    """Told of passes and tasks; the base class keeps silent.
+
+    Where there is a checkpoint, what a monitor was told of is kept: `end` is called when the
+    checkpoint holds all that the pass brought. A fit that goes on from a checkpoint tells of all
+    passes from the beginning, in the order of its history, so that a monitor sees the whole trace;
+    those that are not made again end without a beginning.
+    """
 
     def begin(self, kind: str, iteration: int, n_tasks: int) -> None:
         """A pass begins."""

@@ -59,7 +59,7 @@ class Passes(Generic[P, S]):
         self.partitions = self.plan.partitions(source)
 
     def first(self, sampling: Sampling) -> tuple[Survey, PassRecord]:
-        """Extremes, counts and the sample."""
+        """Extremes, counts and the sample; who keeps them tells the monitor of the end."""
         self.monitor.begin("first", 0, self.plan.n_tasks)
         begin = time.perf_counter()
         survey = self._survey(sampling)
@@ -69,7 +69,6 @@ class Passes(Generic[P, S]):
             survey = self._survey(wider)
         record = record_of("first", 0, survey.tally, time.perf_counter() - begin, self.plan.n_tasks)
         record = replace(record, sample_rows=survey.n_kept)
-        self.monitor.end(record)
         self._settle(survey.tally)
         return survey, record
 
