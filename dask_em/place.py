@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, mkstemp
 from typing import Any, TypeAlias
 from uuid import uuid4
 
@@ -68,6 +68,10 @@ class Place(ABC):
     @abstractmethod
     def files(self) -> Files:
         """The folder of the place."""
+
+    @abstractmethod
+    def write(self, name: str, data: bytes) -> None:
+        """Write a file in the folder, which must be there; the file takes its place as a whole."""
 
     @abstractmethod
     def draft(self, overwrite: bool) -> AbstractContextManager[Draft]:
@@ -167,6 +171,18 @@ class LocalPlace(Place):
     def files(self) -> Files:
         return open_files(str(self.path))
 
+    def write(self, name: str, data: bytes) -> None:
+        handle, made = mkstemp(dir=self.path, prefix=f".{name}.", suffix=".tmp")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(made, self.path / name)
+        finally:
+            with suppress(FileNotFoundError):
+                os.remove(made)
+
     @contextmanager
     def draft(self, overwrite: bool) -> Iterator[Draft]:
         with self.scratch(overwrite) as scratch:
@@ -183,6 +199,10 @@ class LocalPlace(Place):
             prefix=f".{name}.", suffix=".tmp", dir=folder, ignore_cleanup_errors=True
         ) as made:
             yield Scratch(self.path, Path(made), overwrite)
+
+    def kept_scratch(self, name: str, overwrite: bool) -> Scratch:
+        """The scratch folder of a name, which stays until it is removed; nothing is made."""
+        return Scratch(self.path, self.path.with_name(f".{self.path.name}.{name}.draft"), overwrite)
 
     def leftovers(self) -> str:
         found = sorted(self.path.parent.glob(f".{self.path.name}.*.tmp/old"))
@@ -212,6 +232,9 @@ class RemotePlace(Place):
 
     def files(self) -> Files:
         return open_files(self.url, self.options)
+
+    def write(self, name: str, data: bytes) -> None:
+        self.files().write(name, data)
 
     @contextmanager
     def draft(self, overwrite: bool) -> Iterator[Draft]:

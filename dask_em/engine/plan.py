@@ -46,6 +46,8 @@ TASK_BYTES = 256 << 20
 EVEN_BYTES = 64 << 20
 #: sources read smaller chunks together up to this, so that chunks below it save no memory
 JOINED_BYTES = 16 << 20
+#: tasks of which it is kept that they are done: so much is lost with one, and there are at most
+KEPT_TASK_BYTES, MOST_KEPT_TASKS = 256 << 20, 4096
 
 
 @dataclass(frozen=True)
@@ -147,9 +149,22 @@ class Plan:
             + _remedy(wanted, self.task_bytes, resources, schema)
         )
 
+    def n_kept_tasks(self, schema: Schema) -> int:
+        """How many tasks it takes that little is lost with one: no fewer, and a power of two."""
+        nbytes = self.nbytes or schema.n_chunks * schema.chunk_bytes
+        wanted = min(-(-nbytes // KEPT_TASK_BYTES), schema.n_chunks, MOST_KEPT_TASKS)
+        n_tasks = self.n_tasks
+        while n_tasks < wanted:
+            n_tasks *= 2
+        return n_tasks
+
+    def cut_into(self, n_tasks: int) -> Plan:
+        """The plan with so many tasks, a power of two, for a pass in which nothing is summed."""
+        return replace(self, n_leaves=max(self.n_leaves, n_tasks), n_tasks=n_tasks)
+
     def partitions(self, source: Source) -> list[list[Partition]]:
         """For each task its leaves, in order."""
-        runs = [source.partition(run) for run in leaves(source.schema.n_chunks)]
+        runs = [source.partition(run) for run in leaves(source.schema.n_chunks, self.n_leaves)]
         if self.reads_at_once < source.reads_at_once:
             runs = [replace(run, reads_at_once=self.reads_at_once) for run in runs]
         width = self.n_leaves // self.n_tasks

@@ -1,15 +1,13 @@
-"""Posteriors, labels and densities of rows: at once, lazily, or written region by region."""
+"""Posteriors, labels and densities of rows: at once, or lazily."""
 
 from __future__ import annotations
 
 import sys
 import uuid
 import warnings
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,27 +20,16 @@ from dask_em.core.model import (
 )
 from dask_em.core.records import Array
 from dask_em.engine.limits import one_blas_thread
-from dask_em.engine.monitor import Monitor
-from dask_em.engine.plan import Plan
 from dask_em.engine.query import Query
-from dask_em.engine.readable import Readable, readable, readable_ahead
-from dask_em.engine.runner import choose_runner
+from dask_em.engine.readable import Readable, readable
 from dask_em.engine.source import Chunk, Partition, Region, Source
 from dask_em.engine.stream import Reading, Tally
 from dask_em.errors import SchemaError
 
 if TYPE_CHECKING:
     import dask.array
-    from distributed import Client
 
-__all__ = [
-    "Output",
-    "Prediction",
-    "Writer",
-    "lazily",
-    "now",
-    "write",
-]
+__all__ = ["Prediction", "lazily", "now"]
 
 
 #: rows that are asked at a time
@@ -203,69 +190,6 @@ def _warn_in_task(found: Readable) -> None:
     from distributed import warn
 
     warn(text, UserWarning, stacklevel=2)
-
-
-#: keeps the answers to each query for one chunk
-Writer: TypeAlias = Callable[[Readable, tuple[Array, ...]], None]
-
-
-class Output(ABC):
-    """Where the answers of a writing pass go; small and picklable."""
-
-    @abstractmethod
-    def writing(self) -> AbstractContextManager[Writer]:
-        """What one task keeps its answers with, called for each of its chunks, in order."""
-
-    def partitions(self, source: Source, plan: Plan) -> list[list[Partition]]:
-        """For each task its leaves. What different tasks write must not touch."""
-        return plan.partitions(source)
-
-
-@dataclass(frozen=True)
-class _Writing:
-    """What the tasks of a writing pass share."""
-
-    prediction: Prediction
-    output: Output
-
-
-def write(
-    source: Source,
-    prediction: Prediction,
-    output: Output,
-    *,
-    client: Client | None = None,
-    monitor: Monitor | None = None,
-) -> Tally:
-    """Answer queries for every row, reading once, and write the answers region by region.
-
-    Parameters
-    ----------
-    output : Output
-        For the answers to all queries, in their order.
-
-    Raises
-    ------
-    DataError, ChunkError, PlanError, ClusterError
-        As in `fit`.
-    """
-    runner, monitor = choose_runner(source, client), monitor or Monitor()
-    plan = Plan.make(source, runner.resources)
-    monitor.begin("predict", 0, plan.n_tasks)
-    writing, tasks = _Writing(prediction, output), output.partitions(source, plan)
-    tally = runner.reduce("em-predict", _write_leaves, tasks, writing, monitor)
-    return tally or Tally()
-
-
-def _write_leaves(leaves: list[Partition], writing: _Writing, stopped: Callable[[], bool]) -> Tally:
-    total = Tally()
-    with writing.output.writing() as write:
-        for found in readable_ahead(leaves, writing.prediction.reading):
-            if stopped():
-                raise InterruptedError("the pass was stopped")
-            write(found, writing.prediction.answers(found))
-            total = total + found.tally
-    return total
 
 
 def _asked(query: Query, chunk: Chunk) -> Query:

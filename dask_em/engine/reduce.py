@@ -28,10 +28,13 @@ FAN_IN = 8
 MOST_LEAVES = 512
 
 
-def leaves(n_chunks: int) -> list[range]:
-    """Cut chunks into a power of two of runs; some are empty when there are few chunks."""
+def leaves(n_chunks: int, most: int = MOST_LEAVES) -> list[range]:
+    """Cut chunks into a power of two of runs; some are empty when there are few chunks.
+
+    Whatever is summed is cut by the chunks alone; `most`, a power of two, is for what is not.
+    """
     n_leaves = 1
-    while n_leaves < min(n_chunks, MOST_LEAVES):
+    while n_leaves < min(n_chunks, most):
         n_leaves *= 2
     edges = [n_chunks * i // n_leaves for i in range(n_leaves + 1)]
     return [range(start, stop) for start, stop in pairwise(edges)]

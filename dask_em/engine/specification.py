@@ -1,17 +1,21 @@
-"""The specification of a fit: all that decides its numbers, as named facts."""
+"""The specification of a fit, or of answers: all that decides the numbers, as named facts."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dask_em.core.model import Model
 from dask_em.core.records import Array, Record
 from dask_em.engine.fingerprint import Facts, Fingerprint, digest
+from dask_em.errors import InputError
 
-__all__ = ["specification"]
+if TYPE_CHECKING:
+    from dask_em.engine.predict import Prediction
+
+__all__ = ["answers_specification", "specification"]
 
 
 def specification(
@@ -40,6 +44,46 @@ def specification(
         **options,
         **({"start": None} if start is None else _facts("start", start)),
         "rng": chance,
+    }
+
+
+def answers_specification(
+    prediction: Prediction, source: Fingerprint, outputs: Facts
+) -> dict[str, Any]:
+    """All that decides the numbers of answers that are written, and where they go, by name.
+
+    When the rows were written is among it: unlike a fit, which looks at all rows again, answers
+    that go on would be in part those of other rows.
+
+    Parameters
+    ----------
+    prediction : Prediction
+    source : Fingerprint
+        Of the rows.
+    outputs : mapping
+        Where answers go, and what is copied to stand beside them.
+
+    Raises
+    ------
+    InputError
+        If the model is not a record, so that nobody knows whether it is the same.
+    """
+    model, reading = prediction.model, prediction.reading
+    if not isinstance(model, Record):
+        raise InputError(
+            f"answers of a {type(model).__name__} cannot be kept in a checkpoint, because it is no "
+            "Record, which tells what it is made of; derive it from dask_em's Model"
+        )
+    missing = None if reading.missing is None else reading.missing.policy
+    return {
+        **_facts("model", model),
+        **_facts("parameters", prediction.parameters),
+        **{f"the rows' {name}": fact for name, fact in source.facts.items()},
+        "the rows' last change": source.written,
+        "missing": missing,
+        "on_bad_chunk": reading.on_bad_chunk,
+        "answers": ", ".join(f"{q.name} {q.dtype} {q.trailing}" for q in prediction.queries),
+        **outputs,
     }
 
 

@@ -280,6 +280,7 @@ class GaussianMixture(Answering, DensityMixin, BaseEstimator):  # type: ignore[m
         output_options: Mapping[str, Any] | None = None,
         client: Client | None = None,
         monitor: Monitor | None = None,
+        checkpoint: URL | None = None,
         **selection: Any,
     ) -> Tally:
         """Write the label of every row, piece by piece, reading once.
@@ -306,6 +307,10 @@ class GaussianMixture(Answering, DensityMixin, BaseEstimator):  # type: ignore[m
             What fsspec needs to open the URLs that are written.
         client, monitor
             As in `fit`.
+        checkpoint : str or path, optional
+            Of a folder, local or behind a URL, in which it is kept what is written. The same call
+            goes on from there, however it was broken off, and gives the same bits; if the outputs
+            are whole already, it does nothing.
         **selection
             As in `score_samples`.
 
@@ -325,6 +330,7 @@ class GaussianMixture(Answering, DensityMixin, BaseEstimator):  # type: ignore[m
             output_options=output_options,
             client=client,
             monitor=monitor,
+            checkpoint=checkpoint,
             **selection,
         )
 

@@ -379,8 +379,8 @@ class PPCA(  # the mixins come without types
             Of further groups, for what `score_samples` and `reconstruct` give; True stands for
             `url`.
         **options
-            ``keys, overwrite, output_options, client, monitor``, and what selects rows, as in
-            `GaussianMixture.write_predictions`.
+            ``keys, overwrite, output_options, client, monitor, checkpoint``, and what selects rows,
+            as in `GaussianMixture.write_predictions`.
 
         Returns
         -------

@@ -6,18 +6,21 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dask_em.engine.monitor import Monitor
-from dask_em.engine.predict import write
 from dask_em.engine.query import Query
 from dask_em.engine.stream import Tally
+from dask_em.engine.writing import retold, write
 from dask_em.errors import InputError
 from dask_em.estimators.asking import prediction_of
 from dask_em.estimators.mapping import recalled
+from dask_em.estimators.resuming import checkpoint_at, is_finished, open_ledger
 from dask_em.estimators.skipped import UNANSWERED, warn_of_skipped
 from dask_em.sources.outputs import create_outputs
 from dask_em.sources.zarr_output import Planned
 
 if TYPE_CHECKING:
     from distributed import Client
+
+    from dask_em.place import URL, Place
 
 __all__ = ["write_answers"]
 
@@ -33,6 +36,7 @@ def write_answers(
     monitor: Monitor | None = None,
     missing: str | None = None,
     keys: Sequence[str] | None = None,
+    checkpoint: URL | Place | None = None,
     **selection: Any,
 ) -> Tally:
     """Answer for every row in one reading; all outputs are whole or not there.
@@ -49,6 +53,10 @@ def write_answers(
         Another policy on NaN than the estimator's.
     keys : sequence of str, optional
         Columns of Parquet that are copied to stand beside the answers.
+    checkpoint : str, path or Place, optional
+        A folder, local or behind a URL, in which it is kept which regions are written. The same
+        call goes on from there, however it was broken off, and ends with the same bits; once the
+        outputs are whole, it finds them so and does nothing.
     **selection
         As in `Answering.score_samples`.
     """
@@ -60,10 +68,23 @@ def write_answers(
         Planned(url, query.name, query.dtype, query.trailing, query.axes, query.attributes)
         for query, url in zip(prediction.queries, wanted.values(), strict=True)
     ]
-    with create_outputs(
-        planned, source, keys=keys, overwrite=overwrite, storage_options=output_options
-    ) as output:
-        tally = write(source, prediction, output, client=client, monitor=monitor)
+    ledger = None
+    if checkpoint is not None:
+        to, options = planned[0].url, selection.get("storage_options")
+        place = checkpoint_at(checkpoint, to, output_options, X, options)
+        ledger = open_ledger(place, source, prediction, planned, keys, output_options)
+    if ledger is not None and is_finished(ledger, planned, output_options):
+        tally = retold(ledger, monitor or Monitor())
+    else:
+        with create_outputs(
+            planned,
+            source,
+            keys=keys,
+            overwrite=overwrite,
+            storage_options=output_options,
+            ledger=ledger,
+        ) as output:
+            tally = write(source, prediction, output, client=client, monitor=monitor, ledger=ledger)
     warn_of_skipped(tally.bad_chunks, UNANSWERED, "predict")
     return tally
 

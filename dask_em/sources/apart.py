@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import combinations
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 import zarr
 from zarr.storage import FsspecStore, LocalStore, WrapperStore, ZipStore
@@ -16,10 +16,13 @@ from dask_em.errors import InputError, SourceError
 from dask_em.place import URL, LocalPlace, Options, Place, address_of, parse_place
 from dask_em.remote.remedies import unreached
 from dask_em.remote.secrets import unless_secret
-from dask_em.sources.drafts import MARK, UNFINISHED, WHOLE
-from dask_em.sources.marked import mark_in
+from dask_em.sources.drafts import WHOLE, mark_of
+from dask_em.sources.kept import is_ours, owner_of
 
-__all__ = ["addresses_of", "check_outputs"]
+if TYPE_CHECKING:
+    from dask_em.engine.ledger import Ledger
+
+__all__ = ["addresses_of", "check_apart", "check_outputs"]
 
 Address: TypeAlias = tuple[str, ...]
 
@@ -37,6 +40,7 @@ def check_outputs(
     overwrite: bool = False,
     storage_options: Options = None,
     source: Source | None = None,
+    ledger: Ledger | None = None,
 ) -> None:
     """Raise now what creating outputs would raise because of their places.
 
@@ -50,6 +54,8 @@ def check_outputs(
         For fsspec.
     source : Source, optional
         What is read.
+    ledger : Ledger, optional
+        Whose drafts and outputs may be there.
 
     Raises
     ------
@@ -77,34 +83,47 @@ def check_outputs(
                     "inside it; choose a path apart from it"
                 )
     for place in places:
-        _check_free(place, overwrite)
+        _check_free(place, overwrite, ledger)
 
 
-def _check_free(place: Place, overwrite: bool) -> None:
+def check_apart(checkpoint: Place, urls: Sequence[URL], storage_options: Options = None) -> None:
+    """Refuse a checkpoint that is, holds, or lies inside an output.
+
+    Raises
+    ------
+    InputError
+        If that is so.
+    """
+    for url in urls:
+        place = parse_place(url, storage_options)
+        if _overlap(_address(place), _address(checkpoint)):
+            raise InputError(
+                f"the checkpoint {checkpoint} and the output {place} are one place, or one lies "
+                "inside the other; give the checkpoint a folder of its own"
+            )
+
+
+def _check_free(place: Place, overwrite: bool, ledger: Ledger | None) -> None:
     with _reached(place):
         taken = place.exists()
-    if not taken:
+    if not taken or (ledger is not None and is_ours(place, ledger)):
         return
+    mark = mark_of(place)
+    if mark != WHOLE and owner_of(place) is not None:
+        raise SourceError(
+            f"{place} holds an unfinished output that a checkpoint keeps; make the call again that "
+            "began it, with its checkpoint, or remove what is there, or choose another path"
+        )
     if not overwrite:
         raise SourceError(
             f"{place} exists; pass overwrite=True (--overwrite) to replace it, or choose another "
             "path"
         )
-    if not _is_output(place):
+    if mark is None:
         raise SourceError(
             f"{place} exists and was not written by dask_em as an output, so it is not "
             "overwritten; remove it yourself or choose another path"
         )
-
-
-def _is_output(place: Place) -> bool:
-    try:
-        mark = zarr.open_group(place.store(), mode="r", zarr_format=3).attrs.get(MARK)
-    except SourceError:  # the store does not answer, or denies access
-        raise
-    except Exception:  # no group; it may be an output in another form
-        mark = mark_in(place)
-    return mark in (UNFINISHED, WHOLE)
 
 
 def _overlap(one: Address, other: Address) -> bool:

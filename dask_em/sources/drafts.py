@@ -8,13 +8,19 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import zarr
 from zarr.abc.store import Store
 from zarr.storage import LocalStore
 
-from dask_em.errors import SourceError
+from dask_em.errors import DaskEmError, SourceError
 from dask_em.place import LocalPlace, Place, RemotePlace, Scratch
+from dask_em.sources.marked import mark_in
+
+if TYPE_CHECKING:
+    from dask_em.engine.ledger import Ledger
 
 __all__ = [
     "MARK",
@@ -24,6 +30,8 @@ __all__ = [
     "Marks",
     "drafted",
     "explained",
+    "mark_of",
+    "not_there",
     "put_all",
     "unwritten",
 ]
@@ -36,6 +44,11 @@ GRACE = 0.5
 
 class Draft(ABC):
     """An output while it is written."""
+
+    #: whether it lives on when the work is broken off, and the same call goes on with it
+    kept = False
+    #: whether all is there that tasks write into, from an earlier call
+    made: bool = False
 
     def __init__(self, place: Place, store: Store, marks: Marks) -> None:
         self.place, self.store, self.marks = place, store, marks
@@ -57,6 +70,10 @@ class Draft(ABC):
     def take_back(self) -> bool:
         """Undo `put`, as far as it got; False if the output stays."""
 
+    def begun(self) -> None:
+        """All is there that tasks write into."""
+        self.made = True
+
 
 @dataclass(frozen=True)
 class Marks:
@@ -64,6 +81,7 @@ class Marks:
 
     sentinel: str  # the name of what is there as long as something may be written
     whole: Callable[[Draft], None]
+    unfinished: Callable[[Draft], None]
 
 
 class _LocalDraft(Draft):
@@ -123,6 +141,8 @@ class _RemoteDraft(Draft):
 
 
 def _mark_whole(draft: Draft) -> None:
+    if isinstance(draft.folder, LocalPlace):
+        _sweep(draft.folder.path)
     zarr.open_group(draft.store, mode="r+", zarr_format=3).attrs[MARK] = WHOLE
     with warnings.catch_warnings():
         # in format 3 it is a convention, and the one by which xarray opens a store quickly
@@ -130,7 +150,18 @@ def _mark_whole(draft: Draft) -> None:
         zarr.consolidate_metadata(draft.store, zarr_format=3)
 
 
-ZARR = Marks("zarr.json", _mark_whole)
+def _mark_unfinished(draft: Draft) -> None:
+    zarr.open_group(draft.store, mode="r+", zarr_format=3).attrs[MARK] = UNFINISHED
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what workers that died while they wrote have left in a Zarr store."""
+    for left in folder.rglob("*.partial"):
+        if left.is_file():
+            left.unlink()
+
+
+ZARR = Marks("zarr.json", _mark_whole, _mark_unfinished)
 
 
 @contextmanager
@@ -161,8 +192,14 @@ def drafted(place: Place, overwrite: bool, marks: Marks = ZARR) -> Iterator[Draf
         raise
 
 
-def put_all(drafts: Sequence[Draft]) -> None:
+def put_all(drafts: Sequence[Draft], ledger: Ledger | None = None) -> None:
     """Put drafts in their places; if one cannot be, those before it are taken back.
+
+    Parameters
+    ----------
+    drafts : sequence of Draft
+    ledger : Ledger, optional
+        Of drafts that are kept.
 
     Raises
     ------
@@ -170,11 +207,11 @@ def put_all(drafts: Sequence[Draft]) -> None:
         Which tells what stays nevertheless.
     """
     for draft in drafts:
-        with explained(draft.place):
+        with explained(draft.place, draft.kept):
             draft.prepare()
     try:
         for draft in drafts:
-            with explained(draft.place):
+            with explained(draft.place, draft.kept):
                 draft.put()
     except BaseException as error:
         stay = [str(draft.place) for draft in drafts if not draft.take_back()]
@@ -182,23 +219,57 @@ def put_all(drafts: Sequence[Draft]) -> None:
             raise
         rest = f"but {', '.join(stay)} is whole and stays" if stay else "nor is another output made"
         raise SourceError(f"{error}, {rest}") from error.__cause__
+    if ledger is not None:
+        ledger.finish()
+
+
+def mark_of(place: Place) -> str | None:
+    """What an output says of itself, `UNFINISHED` or `WHOLE`; None if it is no output of dask_em.
+
+    Raises
+    ------
+    SourceError
+        If the store does not answer, or denies access.
+    """
+    try:
+        mark = zarr.open_group(place.store(), mode="r", zarr_format=3).attrs.get(MARK)
+    except SourceError:
+        raise
+    except Exception:  # no group; it may be an output in another form
+        mark = mark_in(place)
+    return str(mark) if mark in (UNFINISHED, WHOLE) else None
 
 
 @contextmanager
-def explained(place: Place) -> Iterator[None]:
+def explained(place: Place, kept: bool = False) -> Iterator[None]:
     """Tell whatever a store may raise as an output that cannot be written."""
     try:
         yield
-    except SourceError:  # it says which object, and what to do
+    except DaskEmError:  # it says which object, and what to do
         raise
     except Exception as error:
-        raise unwritten(str(place), error) from error
+        raise unwritten(str(place), error, kept) from error
 
 
-def unwritten(place: str, error: Exception) -> SourceError:
-    """The error of an output that cannot be written."""
+def unwritten(place: str, error: Exception, kept: bool = False) -> SourceError:
+    """The error of an output that cannot be written, and is kept as far as it is or not."""
     cause = error.strerror if isinstance(error, OSError) and error.strerror else error
+    rest = (
+        "free some space or check permissions; what is written so far is kept, and the same call "
+        "with the same checkpoint goes on from it"
+        if kept
+        else "free some space, check permissions or choose another path; nothing half-written is "
+        "left there"
+    )
     return SourceError(
-        f"the output {place} cannot be written ({type(error).__name__}: {cause}); free some "
-        "space, check permissions or choose another path; nothing half-written is left there"
+        f"the output {place} cannot be written ({type(error).__name__}: {cause}); {rest}"
+    )
+
+
+def not_there(place: str) -> SourceError:
+    """The error of a worker that finds no draft."""
+    # a worker on another machine, or after the writing was given up, must not make folders
+    return SourceError(
+        f"the output {place} is not there on a worker: either its writing has ended, or the "
+        "worker does not mount the folder; write to one that all workers mount"
     )

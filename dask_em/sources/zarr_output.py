@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import zarr
@@ -18,15 +18,27 @@ from zarr.storage import LocalStore
 
 from dask_em.core.records import Array
 from dask_em.engine.ahead import behind
-from dask_em.engine.predict import Output, Writer
 from dask_em.engine.readable import Readable
 from dask_em.engine.source import Coordinate, Region, Schema, Source
+from dask_em.engine.writing import Output, Writer
 from dask_em.errors import SourceError
 from dask_em.place import URL, Options, parse_place
 from dask_em.remote.store import PatientStore
 from dask_em.sources.apart import check_outputs
-from dask_em.sources.drafts import MARK, UNFINISHED, Draft, drafted, explained, put_all, unwritten
+from dask_em.sources.drafts import (
+    MARK,
+    UNFINISHED,
+    Draft,
+    explained,
+    not_there,
+    put_all,
+    unwritten,
+)
+from dask_em.sources.kept import open_draft
 from dask_em.sources.layout import Layout
+
+if TYPE_CHECKING:
+    from dask_em.engine.ledger import Ledger
 
 __all__ = ["Planned", "ZarrOutput", "ZarrOutputs", "create_outputs"]
 
@@ -43,11 +55,14 @@ class ZarrOutput:
         The array in the group.
     place : str
         Where the group will be, for error messages.
+    kept : bool
+        Whether what is written is kept if the work is broken off.
     """
 
     store: Store
     name: str
     place: str
+    kept: bool = False
 
     def write(self, region: Region, values: Array) -> None:
         """Write one region; regions of different tasks share no chunk.
@@ -63,19 +78,15 @@ class ZarrOutput:
         except SourceError:
             raise
         except Exception as error:  # a file system, a network or a codec may raise anything here
-            raise unwritten(self.place, error) from error
+            raise unwritten(self.place, error, self.kept) from error
 
     @cached_property
     def _array(self) -> Any:
         return zarr.open_array(self.store, path=self.name, mode="r+", zarr_format=3)
 
     def _check_there(self) -> None:
-        # a worker on another machine, or after the writing was given up, must not make folders
         if isinstance(self.store, LocalStore) and not Path(self.store.root, "zarr.json").exists():
-            raise SourceError(
-                f"the output {self.place} is not there on a worker: either the writing was given "
-                "up, or the worker does not mount the folder; write to one that all workers mount"
-            )
+            raise not_there(self.place)
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "_array"}
@@ -143,13 +154,15 @@ def create_outputs(
     *,
     overwrite: bool = False,
     storage_options: Options = None,
+    ledger: Ledger | None = None,
 ) -> Iterator[ZarrOutputs]:
     """Arrays for the rows of a source, for as long as they are written.
 
     Arrays of one URL share a group. Beside them lie the coordinates of the source.
 
     When the context ends all are at their places; when it raises none is, and what was there
-    before is unchanged (a URL with `overwrite` excepted: there the old goes first).
+    before is unchanged (a URL with `overwrite` excepted: there the old goes first). With a ledger,
+    what is written by then is kept apart, and found again.
 
     Parameters
     ----------
@@ -161,6 +174,8 @@ def create_outputs(
         Whether an output that is there already is replaced. Nothing else is ever replaced.
     storage_options : mapping, optional
         For fsspec.
+    ledger : Ledger, optional
+        Of these answers.
 
     Raises
     ------
@@ -174,27 +189,31 @@ def create_outputs(
     # refused before anything is made
     layouts = [Layout.of(source.schema, one.trailing, one.axes) for one in planned]
     urls = list(dict.fromkeys(one.url for one in planned))
-    check_outputs(urls, overwrite, storage_options, source)
+    check_outputs(urls, overwrite, storage_options, source, ledger)
+    if ledger is not None:
+        ledger.mark()
     names = {one.name for one in planned}  # which come first
     coordinates = {name: one for name, one in _listable(source.coordinates()) if name not in names}
     with ExitStack() as stack:
         drafts = {}
         for url in urls:
             place = parse_place(url, storage_options)
-            with explained(place):
-                drafts[url] = stack.enter_context(drafted(place, overwrite))
+            with explained(place, ledger is not None):
+                drafts[url] = stack.enter_context(open_draft(place, overwrite, ledger=ledger))
+                if drafts[url].made:
+                    continue
                 here = [pair for pair in zip(planned, layouts, strict=True) if pair[0].url == url]
                 labels = (_labels(layout, one, source.origin.schema) for one, layout in here)
                 root = _create_group(drafts[url], {**coordinates, **dict(chain(*labels))})
                 for one, layout in here:
                     _create_array(root, one, layout, coordinates)
-        yield ZarrOutputs(
-            tuple(
-                ZarrOutput(drafts[one.url].store, one.name, str(drafts[one.url].place))
-                for one in planned
-            )
-        )
-        put_all(list(drafts.values()))
+                drafts[url].begun()
+        yield ZarrOutputs(tuple(_output(one, drafts[one.url]) for one in planned))
+        put_all(list(drafts.values()), ledger)
+
+
+def _output(planned: Planned, draft: Draft) -> ZarrOutput:
+    return ZarrOutput(draft.store, planned.name, str(draft.place), draft.kept)
 
 
 def _listable(found: Mapping[str, Coordinate]) -> Iterator[tuple[str, Coordinate]]:

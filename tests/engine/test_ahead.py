@@ -16,9 +16,9 @@ import pytest
 
 from dask_em.engine.ahead import MOST_READS, ahead, at_once, behind, remote_reads
 from dask_em.engine.plan import Plan, Resources
-from dask_em.engine.predict import write
 from dask_em.engine.readable import readable_ahead
 from dask_em.engine.stream import Reading, fold_leaves, stream
+from dask_em.engine.writing import write
 from tests.engine.sources import MadeSource, Script
 
 

@@ -9,9 +9,10 @@ import pytest
 from dask_em import ChunkError, DataError, Gaussian, Mixture, SchemaError, Stopping
 from dask_em.core.block import Block, Missing
 from dask_em.core.em import fit
-from dask_em.engine.predict import Output, Prediction, lazily, now, write
+from dask_em.engine.predict import Prediction, lazily, now
 from dask_em.engine.query import Label, LogDensity, Probability
 from dask_em.engine.stream import Reading
+from dask_em.engine.writing import Output, write
 from dask_em.models.seeding import KMeans
 from dask_em.sources.arrays import NumpySource
 from dask_em.sources.dask import DaskSource

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from dask_em.engine.predict import Output
+from dask_em.engine.writing import Output
 from dask_em.errors import InputError
 from dask_em.place import LocalPlace, Options, Place, parse_place
 from dask_em.sources.apart import check_outputs
@@ -20,16 +20,17 @@ from dask_em.sources.drafts import (
     WHOLE,
     Draft,
     Marks,
-    drafted,
     explained,
     put_all,
 )
+from dask_em.sources.kept import open_draft
 from dask_em.sources.marked import MARK_FILE, write_mark
 from dask_em.sources.names import answer_names, chosen
 from dask_em.sources.parquet.files import File
 from dask_em.sources.parquet.writing import ParquetOutput
 
 if TYPE_CHECKING:
+    from dask_em.engine.ledger import Ledger
     from dask_em.sources.parquet.source import ParquetSource
     from dask_em.sources.zarr_output import Planned
 
@@ -44,6 +45,7 @@ def create_files(
     *,
     overwrite: bool = False,
     storage_options: Options = None,
+    ledger: Ledger | None = None,
 ) -> Iterator[Output]:
     """A file for each file of a source, with a row for each row, as long as they are written.
 
@@ -60,6 +62,8 @@ def create_files(
     keys : sequence of str
         Columns of the source, by name or pattern, that are copied to stand before the answers.
         Those that stand in the names of folders do so without being copied.
+    overwrite, storage_options, ledger
+        As in `zarr_output.create_outputs`.
 
     Raises
     ------
@@ -73,12 +77,16 @@ def create_files(
     url = _one_place(planned)
     keys = _keys(source, keys)
     schema = _schema(source, planned, keys)
-    check_outputs([url], overwrite, storage_options, source)
+    check_outputs([url], overwrite, storage_options, source, ledger)
+    if ledger is not None:
+        ledger.mark()
     place = parse_place(url, storage_options)
     with ExitStack() as stack:
-        with explained(place):
-            draft = stack.enter_context(drafted(place, overwrite, MARKS))
-            _begin(draft.folder, source.dataset.files)
+        with explained(place, ledger is not None):
+            draft = stack.enter_context(open_draft(place, overwrite, MARKS, ledger))
+            if not draft.made:
+                _begin(draft.folder, source.dataset.files)
+                draft.begun()
         yield ParquetOutput(
             draft.folder,
             str(place),
@@ -86,8 +94,9 @@ def create_files(
             source.reader(keys, source.spans),
             source.reader(source.table.columns, source.spans),
             source.spans,
+            draft.kept,
         )
-        put_all([draft])
+        put_all([draft], ledger)
 
 
 def _one_place(planned: Sequence[Planned]) -> Any:
@@ -142,4 +151,8 @@ def _mark_whole(draft: Draft) -> None:
     write_mark(draft.folder, WHOLE)
 
 
-MARKS = Marks(MARK_FILE, _mark_whole)
+def _mark_unfinished(draft: Draft) -> None:
+    write_mark(draft.folder, UNFINISHED)
+
+
+MARKS = Marks(MARK_FILE, _mark_whole, _mark_unfinished)

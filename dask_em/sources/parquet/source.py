@@ -14,8 +14,8 @@ from dask_em.core.block import check_weights
 from dask_em.core.records import Array
 from dask_em.engine.ahead import remote_reads
 from dask_em.engine.fingerprint import Fingerprint, digest, probe
-from dask_em.engine.predict import Output
 from dask_em.engine.source import Partition, Schema, Source
+from dask_em.engine.writing import Output
 from dask_em.errors import SchemaError
 from dask_em.place import Options
 from dask_em.sources.parquet.cells import ParquetPartition, TableReader
@@ -27,6 +27,7 @@ from dask_em.sources.parquet.table import Table
 from dask_em.sources.where import Condition, parse_where
 
 if TYPE_CHECKING:
+    from dask_em.engine.ledger import Ledger
     from dask_em.sources.zarr_output import Planned
 
 __all__ = ["ParquetSource"]
@@ -173,12 +174,18 @@ class ParquetSource(Source):
         keys: Sequence[str] | None = None,
         overwrite: bool = False,
         storage_options: Options = None,
+        ledger: Ledger | None = None,
     ) -> AbstractContextManager[Output]:
         """Files like those that are read, for answers; see `create_files`."""
         from dask_em.sources.parquet.output import create_files
 
         return create_files(
-            self, planned, keys or (), overwrite=overwrite, storage_options=storage_options
+            self,
+            planned,
+            keys or (),
+            overwrite=overwrite,
+            storage_options=storage_options,
+            ledger=ledger,
         )
 
     def addresses(self) -> set[tuple[str, ...]]:

@@ -19,12 +19,12 @@ import pyarrow.parquet as pq
 
 from dask_em.core.records import Array
 from dask_em.engine.plan import Plan
-from dask_em.engine.predict import Output, Writer
 from dask_em.engine.readable import Readable
 from dask_em.engine.source import Partition, Source
-from dask_em.errors import ChunkError, DaskEmError, SourceError
+from dask_em.engine.writing import Output, Writer
+from dask_em.errors import ChunkError, DaskEmError
 from dask_em.place import LocalPlace, Place
-from dask_em.sources.drafts import unwritten
+from dask_em.sources.drafts import not_there, unwritten
 from dask_em.sources.marked import MARK_FILE
 from dask_em.sources.parquet.cells import TableReader
 from dask_em.sources.parquet.files import File
@@ -52,6 +52,8 @@ class ParquetOutput(Output):
         Of what is answered.
     spans : tuple of Span
         Of all chunks.
+    kept : bool
+        Whether what is written is kept if the work is broken off.
     """
 
     folder: Place
@@ -60,6 +62,7 @@ class ParquetOutput(Output):
     reader: TableReader
     rows: TableReader
     spans: tuple[Span, ...]
+    kept: bool = False
 
     @contextmanager
     def writing(self) -> Iterator[Writer]:
@@ -200,7 +203,7 @@ class _Task:
         except DaskEmError:
             raise
         except Exception as error:  # a file system or a network may raise anything here
-            raise unwritten(self._output.place, error) from error
+            raise unwritten(self._output.place, error, self._output.kept) from error
 
 
 def _name(file: File) -> str:
@@ -209,12 +212,8 @@ def _name(file: File) -> str:
 
 
 def _check_there(output: ParquetOutput) -> None:
-    # a worker on another machine, or after the writing was given up, must not make folders
     if not output.folder.files().exists(MARK_FILE):
-        raise SourceError(
-            f"the output {output.place} is not there on a worker: either the writing was given "
-            "up, or the worker does not mount the folder; write to one that all workers mount"
-        )
+        raise not_there(output.place)
 
 
 def _table(schema: pa.Schema, keys: pa.Table, answers: Sequence[Array]) -> pa.Table:

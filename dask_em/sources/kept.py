@@ -1,0 +1,216 @@
+"""Drafts that outlive the process that made them, and are found again by the same call.
+
+Of a local output it is a folder beside it, called by the name of the ledger::
+
+    .labels.zarr.1f2e3d4c5b6a.draft/
+        begun   there when all is there that tasks write into
+        new     what takes the place of the output
+        old     what it replaced, until all outputs are whole
+
+In an object store it is the prefix itself. A claim in it says whose it is, and goes at the very
+end, so that at every moment it can be told what is there.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from typing import TYPE_CHECKING, Any, final
+
+from zarr.storage import LocalStore
+
+from dask_em.errors import SourceError
+from dask_em.place import LocalPlace, Place, RemotePlace
+from dask_em.sources.drafts import WHOLE, ZARR, Draft, Marks, drafted, mark_of
+
+if TYPE_CHECKING:
+    from dask_em.engine.ledger import Ledger
+
+__all__ = ["are_whole", "is_ours", "open_draft", "owner_of", "remove_left"]
+
+#: tells whose draft a prefix is; readers of Parquet pass over names that begin like this
+CLAIM = "_dask_em_draft.json"
+
+
+def open_draft(
+    place: Place, overwrite: bool, marks: Marks = ZARR, ledger: Ledger | None = None
+) -> AbstractContextManager[Draft]:
+    """A draft for as long as the context lasts; with a ledger, one that lives on if it raises.
+
+    Raises
+    ------
+    SourceError
+        If all was written but is not there any more.
+    """
+    if ledger is None:
+        return drafted(place, overwrite, marks)
+    return _lasting(_kept(place, overwrite, marks, ledger), ledger)
+
+
+@contextmanager
+def _lasting(draft: _LocalDraft | _Prefix, ledger: Ledger) -> Iterator[Draft]:
+    if not draft.made:
+        if ledger.is_written:
+            raise SourceError(
+                f"all answers were written, but those for {draft.place} are not there any more; "
+                f"remove the checkpoint {ledger}, and pass overwrite=True (--overwrite) if other "
+                "outputs are in their places already"
+            )
+        ledger.forget()  # before anything is made that tasks have not written into
+        draft.begin()
+    yield draft
+    with suppress(OSError):  # the outputs are whole, and the same call removes what is left
+        draft.clean()
+
+
+def is_ours(place: Place, ledger: Ledger) -> bool:
+    """Whether what is at a place is the draft, or already the output, that a ledger keeps."""
+    if isinstance(place, LocalPlace):
+        return _LocalDraft(place, False, ZARR, ledger).is_put
+    return owner_of(place) == ledger.name
+
+
+def owner_of(place: Place) -> str | None:
+    """The name of the ledger whose draft a prefix is; None where it is none."""
+    if isinstance(place, LocalPlace):
+        return None  # a draft is beside it
+    return _claim(place).get("ledger")
+
+
+def are_whole(places: Iterable[Place]) -> bool:
+    """Whether outputs are at all places, and whole."""
+    return all(place.exists() and mark_of(place) == WHOLE for place in places)
+
+
+def remove_left(places: Iterable[Place], ledger: Ledger) -> None:
+    """Remove what a process that was killed has left beside outputs that are whole."""
+    for place in places:
+        if isinstance(place, LocalPlace) or is_ours(place, ledger):
+            _kept(place, False, ZARR, ledger).clean()
+
+
+def _kept(place: Place, overwrite: bool, marks: Marks, ledger: Ledger) -> _LocalDraft | _Prefix:
+    if isinstance(place, LocalPlace):
+        return _LocalDraft(place, overwrite, marks, ledger)
+    assert isinstance(place, RemotePlace)
+    return _Prefix(place, overwrite, marks, ledger)
+
+
+@final
+class _LocalDraft(Draft):
+    """A folder that is renamed."""
+
+    kept = True
+
+    def __init__(self, place: LocalPlace, overwrite: bool, marks: Marks, ledger: Ledger) -> None:
+        self.scratch = place.kept_scratch(ledger.name, overwrite)
+        super().__init__(place, LocalStore(self.scratch.new), marks)
+        there = self._flag.exists()
+        #: whether it took its place before this call
+        self.is_put = there and ledger.is_written and not self.scratch.new.exists()
+        self.made = there and (self.is_put or self.scratch.new.exists())
+
+    @property
+    def folder(self) -> Place:
+        return LocalPlace(self.scratch.new)
+
+    def begin(self) -> None:
+        """Make room, also where a process was killed meanwhile."""
+        if self.scratch.folder.exists():
+            shutil.rmtree(self.scratch.folder)
+        self.scratch.folder.mkdir(parents=True)
+
+    def begun(self) -> None:
+        self._flag.touch()
+        super().begun()
+
+    def prepare(self) -> None:
+        if not self.is_put:
+            self.marks.whole(self)
+            self.scratch.flush()
+
+    def put(self) -> None:
+        if not self.is_put:
+            self.scratch.put()
+
+    def take_back(self) -> bool:
+        try:
+            self.scratch.take_back()
+        except OSError:
+            return False
+        return True
+
+    def clean(self) -> None:
+        """Remove what is left beside the output, which is whole."""
+        if self.scratch.folder.exists():
+            shutil.rmtree(self.scratch.folder)
+
+    @property
+    def _flag(self) -> Any:
+        return self.scratch.folder / "begun"
+
+
+@final
+class _Prefix(Draft):
+    """A prefix that is written in place, and claimed for as long as it is a draft."""
+
+    kept = True
+
+    def __init__(self, place: RemotePlace, overwrite: bool, marks: Marks, ledger: Ledger) -> None:
+        super().__init__(place, place.store(), marks)
+        self._ledger, claim = ledger.name, _claim(place)
+        mine = claim.get("ledger") == self._ledger
+        self.made = mine and claim["begun"]
+        #: whether an output was there before, which is gone
+        self.replaces: bool = claim["replaces"] if mine else overwrite and place.exists()
+        self._is_whole = False
+
+    @property
+    def folder(self) -> Place:
+        return self.place
+
+    def begin(self) -> None:
+        """Claim the prefix, and then clear it."""
+        self._tell(begun=False)
+        files = self.place.files()
+        for name in files.names():
+            if name != CLAIM:
+                files.remove(name)
+
+    def begun(self) -> None:
+        self._tell(begun=True)
+        super().begun()
+
+    def prepare(self) -> None:
+        """Nothing: it is where it will be."""
+
+    def put(self) -> None:
+        self.marks.whole(self)
+        self._is_whole = True
+
+    def take_back(self) -> bool:
+        if self._is_whole and self.replaces:
+            return False  # what it replaced is gone, and a whole output is better than none
+        try:
+            self.marks.unfinished(self)
+        except Exception:  # the store does not answer
+            return not self._is_whole
+        return True
+
+    def clean(self) -> None:
+        """Give up the claim of an output that is whole."""
+        self.place.files().remove(CLAIM)
+
+    def _tell(self, begun: bool) -> None:
+        told = {"ledger": self._ledger, "begun": begun, "replaces": self.replaces}
+        self.place.write(CLAIM, json.dumps(told).encode())
+
+
+def _claim(place: Place) -> dict[str, Any]:
+    try:
+        found = json.loads(place.files().read(CLAIM))
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
