@@ -207,7 +207,7 @@ class _Post:
     async def _beat(self, seconds: float, report: _Report) -> None:
         while not self._refused.is_set():
             await asyncio.sleep(seconds)
-            with suppress(OSError, TimeoutError):
+            with suppress(Exception):  # a word that is not heard is followed by another
                 told = await asyncio.wait_for(self._send("heard", report.state()), PATIENCE)
                 if "refused" in told:
                     self._refused.set()

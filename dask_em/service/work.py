@@ -131,16 +131,10 @@ def estimator_of(spec: Fit) -> GaussianMixture | PPCA:
     from dask_em.estimators.gaussian_mixture import GaussianMixture
     from dask_em.estimators.ppca import PPCA
 
+    kinds = {"gaussian_mixture": GaussianMixture, "ppca": PPCA}
     params = spec.model.model_dump(exclude={"kind"})
-    more = {**_stopping(spec), "on_bad_chunk": spec.resources.on_bad_chunk}
-    if isinstance(spec.model, told.PPCA):
-        # its algorithm is chosen by its solver
-        refused = [name for name in ("algorithm", "tol_gap") if more.get(name)]
-        more.pop("algorithm", None)
-        if refused and spec.stopping.algorithm != "auto":
-            raise InputError("stopping.algorithm is for mixtures; a ppca has model.solver")
-        return PPCA(**params, **more)
-    return GaussianMixture(**params, **more)
+    on_bad_chunk = spec.resources.on_bad_chunk
+    return kinds[spec.model.kind](**params, **_stopping(spec), on_bad_chunk=on_bad_chunk)
 
 
 def steps_of(spec: Fit | Sweep) -> list[Any]:
