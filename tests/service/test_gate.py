@@ -1,0 +1,284 @@
+"""The gate before every route: tokens, cookies, and names of hosts."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import logging
+import re
+import socket
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from urllib.parse import quote
+
+import pytest
+from tornado.httpclient import HTTPClientError, HTTPRequest
+from tornado.websocket import websocket_connect
+
+from dask_em.service.http.bearer import Token
+from dask_em.service.http.table import ROOT, TABLE
+from tests.service.served import Reply, Served, served
+
+TOKEN = "s3cret-tökén"
+BEARER = {"Authorization": f"Bearer {TOKEN}".encode().decode("latin-1")}
+QUOTED = quote(TOKEN)
+#: of distributed, of bokeh, of the service, and of nobody
+PATHS = [
+    "/",
+    "/status",
+    "/status/ws",
+    "/static/js/bokeh.min.js",
+    "/individual-task-stream",
+    "/metrics",
+    "/json/counts.json",
+    "/info/main/workers.html",
+    "/sitemap.json",
+    "/proxy/8000/127.0.0.1/status",
+    "/health/",
+    "/HEALTH",
+    "//health",
+    "/health/../status",
+    "/nothing",
+    "/api/v1/retire_workers",
+    *(route.path.replace("{id}", "job-1") for route in TABLE),
+]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Served]:
+    with served(settings={"token": TOKEN}) as found:
+        found.service.add()
+        yield found
+
+
+def cookie_of(reply: Reply) -> str:
+    return reply.headers["Set-Cookie"].partition(";")[0]
+
+
+@pytest.fixture(scope="module")
+def cookie(server: Served) -> str:
+    return cookie_of(server.ask("GET", f"/status?token={QUOTED}"))
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_nothing_is_served_without_the_token(server: Served, path: str) -> None:
+    for method in ("GET", "POST", "DELETE", "HEAD"):
+        reply = server.ask(method, path)
+        assert reply.status == 401
+        assert reply.headers["WWW-Authenticate"] == "Bearer"
+        if method != "HEAD":
+            assert reply.error["kind"] == "AccessError"
+            assert TOKEN not in reply.error["message"]
+
+
+def test_health_is_open(server: Served) -> None:
+    assert server.ask("GET", "/health").body == b"ok"
+
+
+@pytest.mark.parametrize("path", ["/status", "/metrics", f"{ROOT}/jobs", f"{ROOT}/jobs/job-1"])
+def test_the_token_opens(server: Served, cookie: str, path: str) -> None:
+    assert server.ask("GET", path, headers=BEARER).status == 200
+    assert server.ask("GET", path, headers={"Cookie": f"other=1; {cookie}"}).status == 200
+    lower = {"authorization": BEARER["Authorization"].replace("Bearer", "bearer")}
+    assert server.ask("GET", path, headers=lower).status == 200
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Authorization": "Bearer wrong"},
+        {"Authorization": "Bearer "},
+        {"Authorization": "Bearer"},
+        {"Authorization": BEARER["Authorization"] + "x"},
+        {"Authorization": BEARER["Authorization"][:-2]},
+        {"Authorization": BEARER["Authorization"].removeprefix("Bearer ")},
+        {"Authorization": "Basic " + BEARER["Authorization"].removeprefix("Bearer ")},
+        {"Authorization": "Bearer \xff\xfe"},
+        {"Cookie": "{name}=wrong"},
+        {"Cookie": "{name}="},
+        {"Cookie": "{name}=\xff"},
+        {"Cookie": "{name}=s3cret"},
+        {"Cookie": "token=s3cret"},
+    ],
+)
+def test_nothing_else_opens(server: Served, cookie: str, headers: dict[str, str]) -> None:
+    name = cookie.partition("=")[0]
+    headers = {key: value.replace("{name}", name) for key, value in headers.items()}
+    assert server.ask("GET", "/status", headers=headers).status == 401
+    assert server.ask("GET", f"{ROOT}/jobs?token=wrong").status == 401
+
+
+def test_a_body_is_not_taken_without_the_token(server: Served) -> None:
+    for size in (10, 5_000_000):
+        assert server.ask("POST", f"{ROOT}/jobs", b"x" * size).status == 401
+
+
+def test_the_page_is_opened_with_the_token_once(server: Served) -> None:
+    path = f"/status?theme=dark&token={QUOTED}&a=1%202"
+    reply = server.ask("GET", path)
+    assert reply.status == 303
+    assert reply.headers["Location"] == "/status?theme=dark&a=1%202"
+    assert reply.headers["Referrer-Policy"] == "no-referrer"
+    parts = {part.strip() for part in reply.headers["Set-Cookie"].split(";")[1:]}
+    assert parts == {"HttpOnly", "SameSite=Strict", "Path=/"}
+    again = server.ask("GET", reply.headers["Location"], headers={"Cookie": cookie_of(reply)})
+    assert again.status == 200
+
+
+def test_a_cookie_is_not_the_token_and_goes_with_it(server: Served, cookie: str) -> None:
+    value = cookie.partition("=")[2]
+    assert re.fullmatch("[0-9a-f]{64}", value)
+    assert TOKEN not in value
+    assert value == hmac.new(TOKEN.encode(), b"dask-em session", hashlib.sha256).hexdigest()
+    assert server.ask("GET", "/status", headers={"Authorization": f"Bearer {value}"}).status == 401
+    server.again(token="another")
+    try:
+        assert server.ask("GET", "/status", headers={"Cookie": cookie}).status == 401
+        assert server.ask("GET", "/status", headers=BEARER).status == 401
+        other = {"Authorization": "Bearer another"}
+        assert server.ask("GET", "/status", headers=other).status == 200
+    finally:
+        server.again(token=TOKEN)
+
+
+def test_behind_https_a_cookie_is_secure(server: Served) -> None:
+    path = f"/status?token={QUOTED}"
+    reply = server.ask("GET", path, headers={"X-Forwarded-Proto": "https"})
+    assert "Secure" in reply.headers["Set-Cookie"].split("; ")
+
+
+@pytest.mark.parametrize(
+    ("path", "target"),
+    [
+        ("//evil.example/?token={}", "/evil.example/"),
+        ("///evil.example/?token={}&b", "/evil.example/?b"),
+        ("/\\evil.example?token={}", "/evil.example"),
+        ("/\\/evil.example?token={}", "/evil.example"),
+        ("http://evil.example/?token={}", "/"),
+        ("/status?%74oken={}&token={}", "/status"),
+        ("/status?token=wrong&token={}", "/status"),
+        ("/status?tokens=1&token={}", "/status?tokens=1"),
+        ("/?token={}", "/"),
+    ],
+)
+def test_it_leads_to_this_host_alone(server: Served, path: str, target: str) -> None:
+    shown = path.replace("{}", QUOTED)
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
+        head = f"GET {shown} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+        connection.sendall(head.encode("latin-1"))
+        answer = connection.recv(65_536).decode("latin-1")
+    assert answer.startswith("HTTP/1.1 303 ")
+    assert f"\r\nLocation: {target}\r\n" in answer
+
+
+def test_who_comes_from_another_site_is_led_on_by_a_page(server: Served) -> None:
+    """A browser sends no strict cookie along redirects that began at another site."""
+
+    class Refresh(HTMLParser):
+        content = ""
+
+        def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+            if tag == "meta":
+                self.content = str(dict(attrs).get("content"))
+
+    path = f'/status?a="><script>&token={QUOTED}'
+    reply = server.ask("GET", path, headers={"Sec-Fetch-Site": "cross-site"})
+    assert reply.status == 200
+    assert "Set-Cookie" in reply.headers
+    page = Refresh()
+    page.feed(reply.body.decode())
+    assert page.content == '0; url=/status?a="><script>'
+    assert b"<script>" not in reply.body
+
+
+def test_only_get_takes_the_token_from_the_address(server: Served) -> None:
+    path = f"{ROOT}/jobs?token={QUOTED}"
+    assert server.ask("POST", path, {"task": "fit"}).status == 401
+
+
+def test_the_log_of_requests_has_no_token(server: Served, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, logger="tornado"):
+        server.ask("GET", "/status?token=s3cret")
+        server.ask("GET", f"/status?token={QUOTED}")
+    assert "/status" in caplog.text
+    assert "s3cret" not in caplog.text
+    assert "s3cret" not in repr(Token("s3cret"))
+
+
+def test_websockets_need_the_token_too(server: Served, cookie: str) -> None:
+    async def connect(headers: dict[str, str]) -> int:
+        url = f"ws://127.0.0.1:{server.port}/status/ws"
+        try:
+            found = await websocket_connect(HTTPRequest(url, headers=headers))
+        except HTTPClientError as error:
+            return error.code
+        found.close()
+        return 101
+
+    assert asyncio.run(connect({})) == 401
+    assert asyncio.run(connect({"Authorization": "Bearer wrong"})) == 401
+    for headers in ({"Cookie": cookie}, BEARER):
+        assert asyncio.run(connect(headers)) == 101
+
+
+def test_paths_may_be_opened(server: Served) -> None:
+    server.again(token=TOKEN, open_paths=("/api/v1/*", "/json/counts.json"))
+    try:
+        assert server.ask("GET", "/api/v1/adaptive_target").status == 404  # not served here
+        assert server.ask("GET", "/json/counts.json").status == 200
+        for path in ("/api/v1", "/json/counts.jsonx", "/metrics", f"{ROOT}/jobs", "/status"):
+            assert server.ask("GET", path).status == 401
+    finally:
+        server.again(token=TOKEN)
+
+
+@pytest.mark.parametrize(
+    ("host", "served_"),
+    [
+        ("localhost:8787", True),
+        ("LOCALHOST.", True),
+        ("127.0.0.1", True),
+        ("10.1.2.3:80", True),
+        ("[::1]:8787", True),
+        (socket.gethostname(), True),
+        (f"{socket.gethostname()}:1", True),
+        ("evil.example", False),
+        ("evil.example:8787", False),
+        ("localhost.evil.example", False),
+        ("127.0.0.1.nip.io", False),
+        ("127.1", False),
+        ("2130706433", False),
+        ("dask.example.org", False),
+        ("", False),
+    ],
+)
+def test_only_names_of_this_machine_are_answered(server: Served, host: str, served_: bool) -> None:
+    for path in ("/health", "/status", "/metrics", f"{ROOT}/jobs", "/nothing"):
+        status = server.ask("GET", path, headers=BEARER, host=host).status
+        assert (status == 421) is not served_
+    if not served_:
+        error = server.ask("GET", "/status", headers=BEARER, host=host).error
+        assert error["kind"] == "AccessError"
+        assert repr(host.partition(":")[0]) in error["message"]
+
+
+def test_names_may_be_added() -> None:
+    settings = {"hosts": ("dask.example.org", "*.cluster.local")}
+    with served(settings=settings, dashboard=False) as found:
+        for host in ("dask.example.org", "DASK.example.org:80", "a.b.cluster.local"):
+            assert found.ask("GET", "/health", host=host).status == 200
+        for host in ("example.org", "x.dask.example.org", "cluster.local", "acluster.local"):
+            assert found.ask("GET", "/health", host=host).status == 421
+        found.again(hosts=("*",))
+        assert found.ask("GET", "/health", host="anything").status == 200
+
+
+def test_the_full_name_of_the_machine_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "getfqdn", lambda: "Node7.Example.org")
+    with served(dashboard=False) as found:
+        for _ in range(1000):
+            if found.ask("GET", "/health", host="node7.example.org").status == 200:
+                break
+        else:
+            pytest.fail("it is not")
