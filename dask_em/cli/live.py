@@ -12,7 +12,9 @@ from dask_em.engine.monitor import Monitor, PassRecord
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["Progress", "show_progress"]
+    from dask_em.service.view import PassView
+
+__all__ = ["HEADER", "Progress", "pass_line", "show_progress"]
 
 HEADER = (
     f"{'pass':>6}  {'log-likelihood/row':>18}  {'gain':>11}  {'to optimum':>10}  {'seconds':>8}  "
@@ -54,13 +56,7 @@ class Progress(Monitor):
 
     def _line(self, record: PassRecord) -> str:
         name = "sample" if record.kind == "first" else str(record.iteration + 1)
-        notes = self._notes(record)
-        return (
-            f"{name:>6}  {fixed(record.objective, 18, '.9f')}  {fixed(record.gain, 11, '+.3e')}  "
-            f"{fixed(record.gap, 10, '.2e')}  {record.seconds:8.2f}  "
-            f"{count(record.rows_per_second):>8}  "
-            f"{record.bytes_per_second / 1e6:7,.0f}{'  ' if notes else ''}{notes}"
-        )
+        return pass_line(name, record, self._notes(record))
 
     def _notes(self, record: PassRecord) -> str:
         notes = [f"{repair.kind} {_which(repair)}: {repair.action}" for repair in record.repairs]
@@ -131,6 +127,16 @@ class LiveProgress(Progress):
 def show_progress(console: Console) -> Progress:
     """A live bar if somebody looks at a terminal, otherwise plain lines."""
     return LiveProgress(console) if console.is_terminal else Progress(console)
+
+
+def pass_line(name: str, record: PassRecord | PassView, notes: str) -> str:
+    """A pass as it stands below `HEADER`."""
+    return (
+        f"{name:>6}  {fixed(record.objective, 18, '.9f')}  {fixed(record.gain, 11, '+.3e')}  "
+        f"{fixed(record.gap, 10, '.2e')}  {record.seconds:8.2f}  "
+        f"{count(record.rows_per_second):>8}  "
+        f"{record.bytes_per_second / 1e6:7,.0f}{'  ' if notes else ''}{notes}"
+    )
 
 
 def _which(repair: Repair) -> str:

@@ -13,9 +13,18 @@ import typer
 
 from dask_em.errors import DaskEmError
 
-__all__ = ["FAILED", "INTERRUPTED", "in_words_of_the_command", "reported"]
+__all__ = [
+    "FAILED",
+    "INTERRUPTED",
+    "WRONG",
+    "in_words_of_the_command",
+    "reported",
+    "say",
+    "wrong_usage",
+]
 
 FAILED = 1
+WRONG = 2
 INTERRUPTED = 130
 
 Q = ParamSpec("Q")
@@ -34,10 +43,10 @@ def reported(command: Callable[Q, None]) -> Callable[Q, None]:
                 command(*args, **kwargs)
             except (DaskEmError, ValueError) as error:
                 # a ValueError of its own is scikit-learn's about a parameter
-                _say(f"error: {in_words_of_the_command(str(error))}")
+                say(f"error: {in_words_of_the_command(str(error))}")
                 raise typer.Exit(FAILED) from error
             except KeyboardInterrupt as error:
-                _say("interrupted; nothing was left half-written")
+                say("interrupted; nothing was left half-written")
                 raise typer.Exit(INTERRUPTED) from error
 
     return run
@@ -67,8 +76,15 @@ def _option(name: str) -> str:
 def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
     # an unfinished fit is told in the summary
     if category.__name__ != "ConvergenceWarning":
-        _say(f"warning: {in_words_of_the_command(str(message))}")
+        say(f"warning: {in_words_of_the_command(str(message))}")
 
 
-def _say(text: str) -> None:
+def wrong_usage(text: str) -> typer.Exit:
+    """To be raised where a command cannot be meant as it is; the reason is told in one line."""
+    say(f"error: {in_words_of_the_command(text)}")
+    return typer.Exit(WRONG)
+
+
+def say(text: str) -> None:
+    """A line on stderr."""
     print(text, file=sys.stderr, flush=True)

@@ -1,33 +1,52 @@
-"""`dask-em show`: what a saved model is."""
+"""`dask-em show`: what a saved model is, or where a job stands."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from dask_em.cli.description import description_of
-from dask_em.cli.options import JSON, SavedModel, Selected, StorageOptions
+from dask_em.cli.jobs.options import Service
+from dask_em.cli.jobs.show import is_job, show_job
+from dask_em.cli.options import JSON, Selected, StorageOptions
 
 if TYPE_CHECKING:
     from dask_em.archive import Summary
     from dask_em.cli.kinds import Estimator
 
-__all__ = ["show"]
+__all__ = ["show", "show_model"]
 
 #: features that are named at most
 MOST_FEATURES = 8
 
 
 def show(
-    model: SavedModel,
+    model: Annotated[
+        str,
+        typer.Argument(metavar="MODEL|JOB", help="Path or URL of a saved model, or id of a job."),
+    ],
     storage_option: StorageOptions = None,
+    scheduler: Service = None,
     as_json: JSON = False,
 ) -> None:
-    """Show what a saved model is, how its fit ended, and its components or axes."""
+    """Show a saved model: how its fit ended, its components or axes. Or where a job stands.
+
+    What is there as a path, or is a URL, is a model; otherwise it is the id of a job.
+    """
+    if is_job(model, scheduler):
+        show_job(model, scheduler, as_json)
+    else:
+        show_model(model, Selected.parse(None, None, storage_option), as_json)
+
+
+def show_model(model: str, selected: Selected, as_json: bool) -> None:
+    """Show what a saved model is."""
     from dask_em.archive import inspect
     from dask_em.cli.text import print_json, result_console
     from dask_em.estimators.persistence import load
 
-    options = Selected.parse(None, None, storage_option).options_of(model)
+    options = selected.options_of(model)
     summary, fitted = inspect(model, options), load(model, options)
     if as_json:
         print_json(_document(model, summary, fitted))

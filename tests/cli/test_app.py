@@ -10,16 +10,20 @@ import pytest
 from dask_em.cli.outcome import in_words_of_the_command
 from tests.cli.conftest import run
 
-COMMANDS = ["inspect", "plan", "fit", "sweep", "predict", "transform", "fill", "show", "demo"]
+MODELS = ["inspect", "plan", "fit", "sweep", "predict", "transform", "fill", "show", "demo"]
+JOBS = ["submit", "jobs", "watch", "logs", "cancel", "resume", "result", "delete"]
+COMMANDS = MODELS + JOBS
 
 
-def test_help_imports_nothing_heavy() -> None:
+@pytest.mark.parametrize("command", ["fit", "watch"])
+def test_help_imports_nothing_heavy(command: str) -> None:
     code = (
         "import sys\n"
         "from typer.testing import CliRunner\n"
         "from dask_em.cli.app import app\n"
-        "assert CliRunner().invoke(app, ['fit', '--help']).exit_code == 0\n"
-        "heavy = ['numpy', 'scipy', 'dask', 'distributed', 'zarr', 'sklearn', 'xarray', 'PIL']\n"
+        f"assert CliRunner().invoke(app, [{command!r}, '--help']).exit_code == 0\n"
+        "heavy = ['numpy', 'scipy', 'dask', 'distributed', 'zarr', 'sklearn', 'xarray', 'PIL',\n"
+        "         'bokeh', 'tornado']\n"
         "print([name for name in heavy if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
