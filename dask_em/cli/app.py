@@ -11,6 +11,7 @@ from dask_em.cli.demo import demo
 from dask_em.cli.fill import fill
 from dask_em.cli.fit import fit
 from dask_em.cli.inspect import inspect
+from dask_em.cli.jobs.group import job
 from dask_em.cli.jobs.listing import jobs
 from dask_em.cli.jobs.logs import logs
 from dask_em.cli.jobs.result import result
@@ -82,3 +83,5 @@ for panel, commands in COMMANDS.items():
     for command, example in commands:
         told = f"Example: [bold]{example}[/bold]"
         app.command(epilog=told, rich_help_panel=panel)(reported(command))
+
+app.add_typer(job, rich_help_panel=panel)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from dask_em.estimators.gaussian_mixture import GaussianMixture
     from dask_em.estimators.ppca import PPCA
 
-__all__ = ["Estimator", "asked_for", "latent_dims", "written"]
+__all__ = ["Estimator", "asked_for", "chosen", "latent_dims", "written"]
 
 Estimator: TypeAlias = "GaussianMixture | PPCA"
 
@@ -45,6 +45,21 @@ ALONE = {
 def asked_for(context: typer.Context, kind: Kind, **options: Any) -> Estimator:
     """The estimator that options describe; what is None is as the estimator has it.
 
+    Parameters and errors are those of `chosen`.
+    """
+    parameters = chosen(context, kind, **options)
+    if kind is Kind.gmm:
+        from dask_em.estimators.gaussian_mixture import GaussianMixture
+
+        return GaussianMixture(**parameters)
+    from dask_em.estimators.ppca import PPCA
+
+    return PPCA(**parameters)
+
+
+def chosen(context: typer.Context, kind: Kind, **options: Any) -> dict[str, Any]:
+    """The parameters of an estimator that options give; without those that are None.
+
     Parameters
     ----------
     context : typer.Context
@@ -59,18 +74,14 @@ def asked_for(context: typer.Context, kind: Kind, **options: Any) -> Estimator:
     """
     _check(context, kind, options)
     known = BOTH | ALONE[kind]
-    chosen = {
+    parameters = {
         known[name]: value.value if isinstance(value, Enum) else value
         for name, value in options.items()
         if name in known and value is not None
     }
-    if kind is Kind.gmm:
-        from dask_em.estimators.gaussian_mixture import GaussianMixture
-
-        return GaussianMixture(**chosen)
-    from dask_em.estimators.ppca import PPCA
-
-    return PPCA(**{**chosen, "n_components": latent_dims(options["latent_dims"])})
+    if kind is Kind.ppca:
+        parameters["n_components"] = latent_dims(options["latent_dims"])
+    return parameters
 
 
 def latent_dims(text: str) -> int | float | str:

@@ -83,10 +83,10 @@ def changed(**changes: Any) -> str:
     ],
     ids=lambda text: None if len(text) > 50 else text,
 )
-@pytest.mark.parametrize("command", ["submit"])
+@pytest.mark.parametrize("command", ["submit", "job validate"])
 def test_what_is_no_specification(command: str, text: str, words: str, folder: Path) -> None:
     (folder / "job.json").write_text(text)
-    done = run(command, "job.json", code=2)
+    done = run(*command.split(), "job.json", code=2)
     assert done.stderr.startswith("error: job.json: ")
     assert words in done.stderr
     assert done.stderr.count("\n") == 1

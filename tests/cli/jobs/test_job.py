@@ -1,0 +1,184 @@
+"""`dask-em job`: specifications written and checked."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dask_em.service.spec import json_schema, parse, token
+from tests.cli.conftest import run
+from tests.cli.jobs.test_submit import FIT
+
+INIT_FIT = ["job", "init", "fit", "data.zarr", "-k", 8, "--out", "model.zarr"]
+
+
+@pytest.fixture(autouse=True)
+def here(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOGNAME", "ada")
+
+
+def written(*words: Any) -> dict[str, Any]:
+    text = run(*words).stdout
+    parse(text)  # it is what a service takes
+    return dict(json.loads(text))
+
+
+def test_a_fit_with_all_its_fields(folder: Path) -> None:
+    assert written(*INIT_FIT) == {
+        "version": 1,
+        "task": "fit",
+        "data": {
+            "url": f"{folder}/data.zarr",
+            "features": None,
+            "sample_dims": None,
+            "where": None,
+            "sample_weight": None,
+            "storage_options": None,
+        },
+        "mapping": [],
+        "model": {
+            "kind": "gaussian_mixture",
+            "n_components": 8,
+            "covariance_type": "full",
+            "reg_covar": 1e-6,
+            "n_init": 1,
+            "init_params": "kmeans",
+            "random_state": None,
+            "degenerate": "repair",
+            "missing": "error",
+            "init_sample": None,
+        },
+        "stopping": {"tol": None, "tol_gap": None, "max_iter": None, "algorithm": "auto"},
+        "output": f"{folder}/model.zarr",
+        "resources": {"cache": "off", "on_bad_chunk": "raise"},
+        "priority": 0,
+        "owner": "ada",
+        "tags": {},
+    }
+
+
+def test_what_people_read_first_comes_first() -> None:
+    found = written(*INIT_FIT)
+    assert list(found)[:4] == ["version", "task", "data", "mapping"]
+    assert list(found["model"])[:2] == ["kind", "n_components"]
+
+
+def test_options_of_a_fit(folder: Path) -> None:
+    words = "--covariance diag --tol 0 --max-iter 7 --seed 3 --standardize --cache 2MB"
+    words += " --features a,b --where b<3 --weights w/area.zarr --storage-option anon=true"
+    words += " --priority -5 --owner grace --tag season=winter --tag run=2 --on-bad-chunk skip"
+    found = written("job", "init", "fit", "s3://b/d.pq", "-k", 2, "--out", "m", *words.split())
+    assert found["data"] == {
+        "url": "s3://b/d.pq",
+        "features": ["a", "b"],
+        "sample_dims": None,
+        "where": "b<3",
+        "sample_weight": f"{folder}/w/area.zarr",
+        "storage_options": {"anon": True},
+    }
+    assert found["model"]["covariance_type"] == "diag"
+    assert found["model"]["random_state"] == 3
+    assert found["stopping"] == {"tol": 0, "tol_gap": None, "max_iter": 7, "algorithm": "auto"}
+    assert found["mapping"] == [{"step": "standardize", "features": None}]
+    assert found["resources"] == {"cache": 2_000_000, "on_bad_chunk": "skip"}
+    assert (found["owner"], found["priority"]) == ("grace", -5)
+    assert found["tags"] == {"season": "winter", "run": "2"}
+
+
+def test_names_of_weights_stay(folder: Path) -> None:
+    assert written(*INIT_FIT, "--weights", "area")["data"]["sample_weight"] == "area"
+    (folder / "area").mkdir()
+    found = written(*INIT_FIT, "--weights", "area")
+    assert found["data"]["sample_weight"] == f"{folder}/area"
+
+
+@pytest.mark.parametrize("q", [3, 0.95, "bic"])
+def test_a_ppca(q: object) -> None:
+    words = ["job", "init", "fit", "d", "--model", "ppca", "-q", q, "--out", "m"]
+    found = written(*words, "--missing", "model")["model"]
+    assert (found["kind"], found["n_components"], found["missing"]) == ("ppca", q, "model")
+    assert found["rotation"]
+
+
+def test_a_sweep(folder: Path) -> None:
+    words = ["-k", "1:3,8", "--covariance", "tied", "--criterion", "icl", "--seed", 1]
+    found = written("job", "init", "sweep", "d", "--out", "best", *words)
+    assert found["candidates"]["n_components"] == [1, 2, 3, 8]
+    assert found["candidates"]["covariance_type"] == ["tied"]
+    assert found["candidates"]["criterion"] == "icl"
+    assert found["output"] == f"{folder}/best"
+
+
+def test_a_prediction(folder: Path) -> None:
+    words = ["job", "init", "predict", "m.zarr", "s3://b/d.zarr"]
+    more = ["--out", "l.zarr", "--log-density", "s3://b/l", "--keys", "a,b", "--overwrite"]
+    found = written(*words, *more)
+    assert found["model"] == f"{folder}/m.zarr"
+    assert found["outputs"] == {"class": f"{folder}/l.zarr", "log_likelihood": "s3://b/l"}
+    assert found["keys"] == ["a", "b"]
+    assert found["overwrite"]
+    found = written(*words, "--scores", "s", "--filled", "f", "--std", "d", "--probabilities", "p")
+    assert list(found["outputs"]) == ["probability", "score", "filled", "deviation"]
+
+
+def test_to_a_file(folder: Path) -> None:
+    text = run(*INIT_FIT, "--file", "job.json").stdout
+    assert text == "wrote job.json\nnext: dask-em submit job.json\n"
+    assert (folder / "job.json").read_text() == run(*INIT_FIT).stdout
+    assert "is there already" in run(*INIT_FIT, "--file", "job.json", code=2).stderr
+    assert "cannot be written" in run(*INIT_FIT, "--file", "no/job.json", code=2).stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["fit", "d", "--out", "m"],
+        ["fit", "d", "-k", 3],
+        ["fit", "d", "-k", 3, "-q", 2, "--out", "m"],
+        ["fit", "d", "-k", 3, "--out", "m", "--tag", "winter"],
+        ["fit", "d", "-k", 3, "--out", "m", "--owner", "x" * 101],
+        ["fit", "d", "-k", 3, "--out", "m", "--priority", 101],
+        ["sweep", "d", "-k", "3:1", "--out", "m"],
+        ["sweep", "d", "-k", "1:3"],
+        ["predict", "m", "d"],
+    ],
+    ids=lambda words: " ".join(map(str, words))[:40],
+)
+def test_wrong_usage(words: list[object]) -> None:
+    done = run("job", "init", *words, code=2)
+    assert done.stderr
+    assert not done.stdout
+
+
+def test_validate(folder: Path) -> None:
+    text = json.dumps(FIT)
+    (folder / "job.json").write_text(text)
+    name = token(parse(text))
+    said = run("job", "validate", "job.json").stdout
+    assert said == f"ok, a fit with the token {name}\nnext: dask-em submit job.json\n"
+    found = json.loads(run("job", "validate", "job.json", "--json").stdout)
+    assert found == {"task": "fit", "token": name}
+
+
+def test_every_fault_is_told(folder: Path) -> None:
+    told = {**FIT, "priority": 200, "ouput": "x", "model": {"kind": "ppca"}}
+    (folder / "job.json").write_text(json.dumps(told))
+    stderr = run("job", "validate", "job.json", code=2).stderr
+    for words in ("priority is 200", "did you mean 'output'", "n_components is missing"):
+        assert words in stderr
+
+
+def test_schema() -> None:
+    assert json.loads(run("job", "schema").stdout) == json_schema()
+
+
+@pytest.mark.parametrize(
+    "words", [[], ["init"], ["init", "fit"], ["init", "sweep"], ["init", "predict"],
+              ["validate"], ["schema"]], ids=" ".join
+)  # fmt: skip
+def test_help_has_an_example(words: list[str]) -> None:
+    text = " ".join(run("job", *words, "--help").stdout.split())
+    assert f"Example: dask-em job {' '.join(words)}".strip() in text
