@@ -39,8 +39,11 @@ def connected_to(scheduler: str | None) -> Iterator[Service]:
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     from dask_em.service.client import Service
 
-    with Service.connect(address, timeout=PATIENCE) as service:
+    service = Service.connect(address, timeout=PATIENCE)
+    try:
         yield service
+    finally:
+        service.close()
 
 
 def address_of(scheduler: str | None) -> str:

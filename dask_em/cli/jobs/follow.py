@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain
 from typing import TYPE_CHECKING
 
 from dask_em.cli.jobs.words import ENDED
@@ -28,7 +27,7 @@ class News:
 def followed(job: Job) -> Iterator[News]:
     """What is new of a job, beginning with all that there is, until it has ended."""
     number, n_marks, before = 0, 0, None
-    for view in chain([job.view], job.watch()):
+    for view in job.watch():
         passes: list[PassView] = []
         marks: list[Mark] = []
         if _stand(view) != before:  # what changes with every task needs no further question

@@ -40,6 +40,7 @@ from dask_em.cli.options import (
     Cache,
     Data,
     Features,
+    Overwrite,
     SampleDims,
     Selected,
     Standardized,
@@ -59,7 +60,14 @@ NAMES = {Kind.gmm: "gaussian_mixture", Kind.ppca: "ppca"}
 def fit(
     context: typer.Context,
     data: Data,
-    out: Annotated[str, typer.Option("--out", "-o", help="Where the job saves its model.")],
+    out: Annotated[
+        str | None,
+        typer.Option(
+            "--out",
+            "-o",
+            help="Where the job saves its model; it is kept by the service in any case.",
+        ),
+    ] = None,
     model: Which = Kind.gmm,
     components: Components = None,
     latent_dims: LatentDims = None,
@@ -99,6 +107,7 @@ def fit(
     where: Where = None,
     storage_option: StorageOptions = None,
     cache: Cache = "off",
+    overwrite: Overwrite = False,
     owner: Owner = None,
     priority: Priority = 0,
     tag: Tags = None,
@@ -139,5 +148,6 @@ def fit(
         mapping=mapping,
         stopping=stopping,
         resources=resources,
-        output=absolute(out),
+        output=None if out is None else absolute(out),
+        overwrite=overwrite,
     )

@@ -30,6 +30,7 @@ from dask_em.cli.options import (
     Cache,
     Data,
     Features,
+    Overwrite,
     SampleDims,
     Selected,
     Standardized,
@@ -45,7 +46,14 @@ __all__ = ["sweep"]
 
 def sweep(
     data: Data,
-    out: Annotated[str, typer.Option("--out", "-o", help="Where the job saves the best model.")],
+    out: Annotated[
+        str | None,
+        typer.Option(
+            "--out",
+            "-o",
+            help="Where the job saves the best model; it is kept by the service in any case.",
+        ),
+    ] = None,
     components: Annotated[
         str,
         typer.Option(
@@ -92,6 +100,7 @@ def sweep(
     where: Where = None,
     storage_option: StorageOptions = None,
     cache: Cache = "off",
+    overwrite: Overwrite = False,
     owner: Owner = None,
     priority: Priority = 0,
     tag: Tags = None,
@@ -125,5 +134,6 @@ def sweep(
             "algorithm": algorithm.value,
         },
         resources={"cache": cache_bytes(cache), "on_bad_chunk": on_bad_chunk.value},
-        output=absolute(out),
+        output=None if out is None else absolute(out),
+        overwrite=overwrite,
     )

@@ -65,8 +65,9 @@ def _news(job: Job, lines: list[Line]) -> Iterator[list[Line]]:
     from dask_em.cli.jobs.words import ENDED
 
     while True:
-        job.refresh()
-        ended = job.state in ENDED  # asked before the lines, so that the last one is among them
+        ended = (
+            job.refresh().state in ENDED
+        )  # asked before the lines, so that the last one is among them
         found = job.logs(FETCHED)
         yield found[_after(lines, found) :]
         lines = found or lines

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dask_em.cli.jobs.connection import connected_to
 from dask_em.cli.jobs.options import JobId, Service
+from dask_em.cli.jobs.words import failure
 from dask_em.cli.options import JSON, Overwrite, Selected
-from dask_em.cli.outcome import wrong_usage
 from dask_em.cli.saving import check_writable
 from dask_em.cli.show import show_model
+from dask_em.errors import JobStateError
 
 if TYPE_CHECKING:
-    from dask_em.service.client import Job
+    from dask_em.service.view import JobView
 
 __all__ = ["result"]
 
@@ -24,7 +24,9 @@ def result(
     job: JobId,
     out: Annotated[
         str | None,
-        typer.Option("--out", "-o", help="Path where the model is saved.", show_default="JOB.zarr"),
+        typer.Option(
+            "--out", "-o", help="Path or URL where the model is saved.", show_default="JOB.zarr"
+        ),
     ] = None,
     overwrite: Overwrite = False,
     scheduler: Service = None,
@@ -32,24 +34,25 @@ def result(
 ) -> None:
     """Save the model that a job made, and show what it is."""
     path = f"{job}.zarr" if out is None else out
-    if "://" in path:
-        raise wrong_usage(
-            f"--out {path} is a URL, and a result is saved here; give a path, or name the URL as "
-            "output of the specification"
-        )
     check_writable(path, overwrite)
     with connected_to(scheduler) as service:
-        _save(service.job(job), Path(path), overwrite)
+        found = service.job(job)
+        _check_done(found.view)
+        found.save_result(path, overwrite=overwrite)
     show_model(path, Selected(None, None, None), as_json)
     if not as_json:
         print(f"saved {path}")
 
 
-def _save(job: Job, path: Path, overwrite: bool) -> None:
-    from dask_em.place import LocalPlace
-
-    place = LocalPlace(path.expanduser().resolve())
-    with place.scratch(overwrite) as scratch:  # what is there stays until all has come
-        job.save_result(scratch.new)
-        scratch.flush()
-        scratch.put()
+def _check_done(view: JobView) -> None:
+    """Raise where a result would be waited for."""
+    if view.state == "failed":
+        raise JobStateError(
+            f"job {view.id} failed and made no model: {failure(view)}; dask-em resume {view.id} "
+            "lets it go on"
+        )
+    if view.state != "done":
+        raise JobStateError(
+            f"job {view.id} is {view.state}; its model is there when it is done, dask-em watch "
+            f"{view.id} waits for that"
+        )

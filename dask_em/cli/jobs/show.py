@@ -34,7 +34,7 @@ def is_job(text: str, scheduler: str | None) -> bool:
     return ID.fullmatch(text) is not None and known_address(None) is not None
 
 
-def show_job(id: str, scheduler: str | None, as_json: bool) -> None:  # noqa: A002
+def show_job(id: str, scheduler: str | None, as_json: bool) -> None:
     """Show where a job stands, its passes, what befell it, and what to do next."""
     from dask_em.cli.text import print_json
 
@@ -99,11 +99,9 @@ def _next(view: JobView) -> str:
 def _document(
     job: Job, view: JobView, trace: list[PassView], marks: list[Mark]
 ) -> dict[str, object]:
-    from dataclasses import asdict
-
     return {
         **view.told(),
         "spec": job.spec(),
-        "trace": [asdict(one) for one in trace],
-        "marks": [asdict(mark) for mark in marks],
+        "trace": [one.told() for one in trace],
+        "marks": [mark.told() for mark in marks],
     }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +36,7 @@ class Specification:
         """
         import json
 
+        from dask_em.service.roots import places_of
         from dask_em.service.spec import parse
 
         text = _text(path)
@@ -44,16 +44,15 @@ class Specification:
             job = parse(text)
         except InputError as error:
             raise wrong_usage(f"{_named(path)}: {error}") from error
-        found = cls(json.loads(text), job)
         faults = [
             f"{where} is {url!r}, a relative path, and a job may run elsewhere; write "
             f"{absolute(url)!r}"
-            for where, url in found.urls()
+            for where, url in places_of(job)
             if is_relative(url)
         ]
         if faults:
             raise wrong_usage(f"{_named(path)}: {'; '.join(faults)}")
-        return found
+        return cls(json.loads(text), job)
 
     @property
     def token(self) -> str:
@@ -61,20 +60,6 @@ class Specification:
         from dask_em.service.spec import token
 
         return token(self.job)
-
-    def urls(self) -> Iterator[tuple[str, str]]:
-        """What the job reads and writes, by field."""
-        data = self.job.data
-        listed = [data.url] if isinstance(data.url, str) else data.url
-        yield from (("data.url", url) for url in listed)
-        # without a separator it is a name of the group or the table
-        if data.sample_weight is not None and os.sep in data.sample_weight:
-            yield "data.sample_weight", data.sample_weight
-        if self.job.task == "predict":
-            yield "model", self.job.model
-            yield from ((f"outputs.{name}", url) for name, url in self.job.outputs.items())
-        else:
-            yield "output", self.job.output
 
 
 def is_relative(url: str) -> bool:

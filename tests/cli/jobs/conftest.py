@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -82,23 +81,21 @@ class FakeJob:
     passes: tuple[PassView, ...] = ()
     befell: tuple[Mark, ...] = ()
     lines: list[dict[str, Any]] = field(default_factory=list)
-    saves: Callable[[Path], None] | None = None
+    saves: Callable[[str, bool], object] | None = None
     asked: list[str] = field(default_factory=list)
 
     @property
     def id(self) -> str:
         return self.view.id
 
-    @property
-    def state(self) -> str:
-        return self.view.state
-
-    def refresh(self) -> None:
+    def refresh(self) -> JobView:
         if self.later:
             self.view, *rest = self.later
             self.later = tuple(rest)
+        return self.view
 
     def watch(self) -> Iterator[JobView]:
+        yield self.view
         while self.later:
             self.refresh()
             yield self.view
@@ -126,14 +123,14 @@ class FakeJob:
     def delete(self) -> None:
         self._turn("deleted", ("done", "failed", "cancelled"))
 
-    def save_result(self, path: Path) -> None:
+    def save_result(self, path: str, *, overwrite: bool = False) -> None:
         if self.saves is None:
-            raise JobStateError(f"job {self.id} is {self.state} and has no model yet; wait for it")
-        self.saves(Path(path))
+            raise JobStateError(f"job {self.id} makes no model")
+        self.saves(path, overwrite)
 
     def _turn(self, state: str, possible: tuple[str, ...]) -> None:
-        if self.state not in possible:
-            raise JobStateError(f"job {self.id} is {self.state} already")
+        if self.view.state not in possible:
+            raise JobStateError(f"job {self.id} is {self.view.state} already")
         self.view = replace(self.view, state=state)
 
 

@@ -53,6 +53,7 @@ def test_a_fit_with_all_its_fields(folder: Path) -> None:
         },
         "stopping": {"tol": None, "tol_gap": None, "max_iter": None, "algorithm": "auto"},
         "output": f"{folder}/model.zarr",
+        "overwrite": False,
         "resources": {"cache": "off", "on_bad_chunk": "raise"},
         "priority": 0,
         "owner": "ada",
@@ -112,6 +113,11 @@ def test_a_sweep(folder: Path) -> None:
     assert found["output"] == f"{folder}/best"
 
 
+def test_a_model_that_only_the_service_keeps() -> None:
+    assert written("job", "init", "fit", "d", "-k", 3)["output"] is None
+    assert written("job", "init", "sweep", "d", "--overwrite")["overwrite"]
+
+
 def test_a_prediction(folder: Path) -> None:
     words = ["job", "init", "predict", "m.zarr", "s3://b/d.zarr"]
     more = ["--out", "l.zarr", "--log-density", "s3://b/l", "--keys", "a,b", "--overwrite"]
@@ -136,13 +142,11 @@ def test_to_a_file(folder: Path) -> None:
     "words",
     [
         ["fit", "d", "--out", "m"],
-        ["fit", "d", "-k", 3],
         ["fit", "d", "-k", 3, "-q", 2, "--out", "m"],
         ["fit", "d", "-k", 3, "--out", "m", "--tag", "winter"],
         ["fit", "d", "-k", 3, "--out", "m", "--owner", "x" * 101],
         ["fit", "d", "-k", 3, "--out", "m", "--priority", 101],
         ["sweep", "d", "-k", "3:1", "--out", "m"],
-        ["sweep", "d", "-k", "1:3"],
         ["predict", "m", "d"],
     ],
     ids=lambda words: " ".join(map(str, words))[:40],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,6 @@ import numpy as np
 import pytest
 
 import dask_em
-from dask_em.errors import SourceError
 from tests.cli.conftest import run
 from tests.cli.jobs.conftest import DONE, FAILED, QUEUED, RUNNING, FakeService
 
@@ -34,7 +32,7 @@ def held(service: FakeService) -> FakeService:
 )
 def test_turns(command: str, ids: list[str], state: str, words: str, held: FakeService) -> None:
     assert run(command, *ids).stdout == "".join(f"{one} {words}\n" for one in ids)
-    assert all(held.held[one].state == state for one in ids)
+    assert all(held.held[one].view.state == state for one in ids)
 
 
 def test_json(held: FakeService) -> None:
@@ -51,7 +49,12 @@ def test_json(held: FakeService) -> None:
         ("logs", "77b01d5f", "did you mean '77b01d5e'?"),
         ("watch", "77b01d5f", "did you mean '77b01d5e'?"),
         ("result", "77b01d5f", "did you mean '77b01d5e'?"),
-        ("result", RUNNING.id, f"job {RUNNING.id} is running and has no model yet"),
+        (
+            "result",
+            RUNNING.id,
+            f"job {RUNNING.id} is running; its model is there when it is done",
+        ),
+        ("result", FAILED.id, "failed and made no model: DataError: rows with NaN; dask-em resume"),
     ],
 )
 def test_what_cannot_be(
@@ -113,7 +116,7 @@ def test_logs_without_end_are_no_document(service: FakeService) -> None:
 
 
 def test_result(model: str, service: FakeService) -> None:
-    service.add(DONE, saves=lambda path: shutil.copytree(model, path))
+    service.add(DONE, saves=lambda path, over: dask_em.load(model).save(path, overwrite=over))
     text = run("result", DONE.id, "--out", "found.zarr").stdout
     assert "GaussianMixture, 3 components, full covariance" in text
     assert "saved found.zarr" in text
@@ -125,17 +128,6 @@ def test_result(model: str, service: FakeService) -> None:
     assert "--overwrite" in run("result", DONE.id, code=1).stderr
 
 
-def test_a_result_that_breaks_leaves_what_is_there(model: str, service: FakeService) -> None:
-    def breaks(path: Path) -> None:
-        path.mkdir()
-        raise SourceError("the connection was lost")
-
-    before = sorted(path.name for path in Path().iterdir())
-    service.add(DONE, saves=breaks)
-    run("result", DONE.id, "--out", model, "--overwrite", code=1)
-    assert sorted(path.name for path in Path().iterdir()) == before
-    assert dask_em.load(model)
-
-
-def test_a_result_is_saved_here(service: FakeService) -> None:
-    assert "is a URL" in run("result", DONE.id, "--out", "s3://a/m.zarr", code=2).stderr
+def test_a_job_without_a_model(service: FakeService, folder: Path) -> None:
+    service.add(replace(DONE, task="predict"))
+    assert "makes no model" in run("result", DONE.id, code=1).stderr
