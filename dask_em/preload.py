@@ -8,27 +8,38 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from distributed.diagnostics.plugin import SchedulerPlugin
-
+from dask_em import dashboard
+from dask_em.service import http
+from dask_em.service.config import Settings
 from dask_em.service.plugin import ServicePlugin
 
 if TYPE_CHECKING:
     from distributed import Client
     from distributed.scheduler import Scheduler
 
-__all__ = ["dask_setup", "install"]
+__all__ = ["EmPlugin", "dask_setup", "install"]
 
 
-class Preloaded(ServicePlugin):
+class EmPlugin(ServicePlugin):
     """The job service with all that shows it."""
 
     async def start(self, scheduler: Scheduler) -> None:
         await super().start(scheduler)
+        if hasattr(scheduler, "http_application"):  # of a scheduler with an HTTP server
+            http.install(scheduler)
+            dashboard.install(scheduler)
 
 
 async def dask_setup(scheduler: Scheduler) -> None:
-    """Called by Dask."""
-    scheduler.add_plugin(Preloaded())
+    """Called by Dask, before the plugins of a scheduler start.
+
+    Raises
+    ------
+    InputError
+        If a setting cannot be.
+    """
+    Settings.read()
+    scheduler.add_plugin(EmPlugin())
 
 
 def install(client: Client, **settings: Any) -> None:
@@ -45,5 +56,5 @@ def install(client: Client, **settings: Any) -> None:
     InputError
         If a setting cannot be.
     """
-    plugin: SchedulerPlugin = Preloaded(**settings)
-    client.register_plugin(plugin)
+    Settings.read(**settings)
+    client.register_plugin(EmPlugin(**settings))

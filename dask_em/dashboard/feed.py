@@ -121,7 +121,7 @@ def _speed(reporter: Reporter, job: JobView) -> float:
     return last[-1].rows_per_second if last else math.nan
 
 
-def _sketch(reporter: Reporter, id: str) -> Sketch:  # noqa: A002
+def _sketch(reporter: Reporter, id: str) -> Sketch:
     known = [one for one in reporter.trace(id) if one.objective is not None]
     drawn = [known[i] for i in picks(len(known), SKETCH_POINTS)]
     return Sketch([one.number for one in drawn], [one.objective or 0.0 for one in drawn])

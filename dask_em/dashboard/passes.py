@@ -72,7 +72,7 @@ class Passes:
         else:
             self._extend(reporter, job.id, self._last)
 
-    def _extend(self, reporter: Reporter, id: str, last: PassView) -> None:  # noqa: A002
+    def _extend(self, reporter: Reporter, id: str, last: PassView) -> None:
         """Add what came after the last pass, if that is still what it was.
 
         A driver that was lost may have read passes that do not count, and its successor reads
@@ -89,7 +89,7 @@ class Passes:
 
     def _replace(
         self,
-        id: str | None,  # noqa: A002
+        id: str | None,
         told: Sequence[PassView],
         most: int = MOST_POINTS,
     ) -> None:

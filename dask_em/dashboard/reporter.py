@@ -18,10 +18,10 @@ class Reporter(Protocol):
     def jobs(self) -> list[JobView]:
         """All jobs, newest first."""
 
-    def trace(self, id: str, after: int = 0) -> list[PassView]:  # noqa: A002 - the supervisor's
+    def trace(self, id: str, after: int = 0) -> list[PassView]:
         """The passes of a job that come after one."""
 
-    def marks(self, id: str) -> list[Mark]:  # noqa: A002 - the supervisor's
+    def marks(self, id: str) -> list[Mark]:
         """What befell a job."""
 
 

@@ -45,7 +45,7 @@ class Watch:
         self._chosen: str | None = None
         self._seen: tuple[object, ...] = ()
 
-    def choose(self, id: str | None) -> None:  # noqa: A002
+    def choose(self, id: str | None) -> None:
         """Show a job; None shows the one that began last, whichever that is."""
         self._chosen = id
 

@@ -6,7 +6,6 @@ import asyncio
 import json
 import logging
 import time
-from collections import Counter
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 from dask_em.errors import ClusterError
 from dask_em.service.commands import Command, Launch, Stop
 from dask_em.service.config import Settings
+from dask_em.service.counters import Counters
 from dask_em.service.entry import Entry
 from dask_em.service.job import State
 from dask_em.service.keeper import Keeper
@@ -51,9 +51,7 @@ class Conductor:
         self.settings, self.table, self.keeper = settings, table, keeper
         self.launcher = launcher
         self.closed: str | None = "it is starting"
-        self.counters: Counter[str] = Counter(
-            driver_restarts=0, passes=0, rows=0, nbytes=0, submissions=0, refusals=0
-        )
+        self.counters = Counters()
         self._wake = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -110,7 +108,7 @@ class Conductor:
         if change.refused:
             return
         if change.job.state is State.queued:
-            self.counters["driver_restarts"] += 1
+            self.counters.driver_restarts += 1
             entry.restarts += 1
             pause = change.job.not_before - time.time()
             later = f"tried again in {pause:.0f} s" if pause > 0.5 else "tried again"

@@ -70,7 +70,10 @@ class Desk:
         if change.refused:
             return {"refused": change.refused}
         if one.number > entry.passes:
-            self._conductor.counters.update(passes=1, rows=one.rows, nbytes=one.nbytes)
+            counters = self._conductor.counters
+            counters.passes += 1
+            counters.rows += one.rows
+            counters.nbytes += one.nbytes
         entry.passed(one)
         entry.weights = tuple(weights)
         entry.work("between passes", 0, 0)

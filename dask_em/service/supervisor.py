@@ -6,7 +6,6 @@ import asyncio
 import logging
 import secrets
 import time
-from collections import Counter
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any
@@ -15,6 +14,7 @@ from dask_em.errors import ClusterError, DaskEmError, InputError, JobStateError
 from dask_em.remote.secrets import without_secrets
 from dask_em.service.conductor import Conductor
 from dask_em.service.config import Settings
+from dask_em.service.counters import Counters
 from dask_em.service.desk import Desk
 from dask_em.service.entry import Entry
 from dask_em.service.job import Job, State
@@ -69,7 +69,7 @@ class Supervisor:
         self.desk = Desk(self._conductor)
 
     @property
-    def counters(self) -> Counter[str]:
+    def counters(self) -> Counters:
         """How often something happened since the scheduler started."""
         return self._conductor.counters
 
@@ -185,7 +185,7 @@ class Supervisor:
                 await self._check(parsed)
                 known = self._known(idempotency_key, parsed)  # came while this one was looked at
         except DaskEmError:
-            self.counters["refusals"] += 1
+            self.counters.refusals += 1
             raise
         if known is not None:
             async with known.lock:  # until it is kept
@@ -313,7 +313,7 @@ class Supervisor:
             except ClusterError:
                 self._table.drop(entry)
                 raise
-        self.counters["submissions"] += 1
+        self.counters.submissions += 1
         entry.say(f"submitted by {job.owner}" if job.owner else "submitted")
         self._conductor.settle(entry)
         return self.job(entry.id)

@@ -131,10 +131,12 @@ def estimator_of(spec: Fit) -> GaussianMixture | PPCA:
     from dask_em.estimators.gaussian_mixture import GaussianMixture
     from dask_em.estimators.ppca import PPCA
 
-    kinds = {"gaussian_mixture": GaussianMixture, "ppca": PPCA}
+    kind = PPCA if isinstance(spec.model, told.PPCA) else GaussianMixture
     params = spec.model.model_dump(exclude={"kind"})
-    on_bad_chunk = spec.resources.on_bad_chunk
-    return kinds[spec.model.kind](**params, **_stopping(spec), on_bad_chunk=on_bad_chunk)
+    made: GaussianMixture | PPCA = kind(
+        **params, **_stopping(spec), on_bad_chunk=spec.resources.on_bad_chunk
+    )
+    return made
 
 
 def steps_of(spec: Fit | Sweep) -> list[Any]:

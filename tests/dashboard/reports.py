@@ -1,4 +1,3 @@
-# ruff: noqa: A002 - named as the supervisor has them
 """Reports: a supervisor as far as the page needs one, with jobs made up by the test."""
 
 from __future__ import annotations

@@ -50,22 +50,22 @@ class FakeService:
         found = [view for view in found if owner in (None, view.owner)]
         return [view for view in found if tag is None or tag in view.tags][::-1]
 
-    def job(self, id: str) -> JobView:  # noqa: A002
+    def job(self, id: str) -> JobView:
         if self.fails_with is not None:
             raise self.fails_with
         if id not in self.views:
             raise UnknownJobError(f"there is no job {id!r}; {nearest(id, list(self.views))}")
         return self.views[id]
 
-    def trace(self, id: str, after: int = 0) -> list[PassView]:  # noqa: A002
+    def trace(self, id: str, after: int = 0) -> list[PassView]:
         self.job(id)
         return [one for one in self.passes[id] if one.number > after]
 
-    def marks(self, id: str) -> list[Mark]:  # noqa: A002
+    def marks(self, id: str) -> list[Mark]:
         self.job(id)
         return [Mark("lost", 1, 10.0, "its worker died")]
 
-    def spec(self, id: str) -> dict[str, Any]:  # noqa: A002
+    def spec(self, id: str) -> dict[str, Any]:
         self.job(id)
         return self.specs[id]
 
@@ -83,27 +83,27 @@ class FakeService:
             self.keys[idempotency_key] = view.id
         return view
 
-    async def cancel(self, id: str) -> JobView:  # noqa: A002
+    async def cancel(self, id: str) -> JobView:
         return self._move(id, ended=False, state="cancelled")
 
-    async def resume(self, id: str) -> JobView:  # noqa: A002
+    async def resume(self, id: str) -> JobView:
         return self._move(id, ended=True, state="queued")
 
-    async def delete(self, id: str) -> None:  # noqa: A002
+    async def delete(self, id: str) -> None:
         self._move(id, ended=True, state=self.job(id).state)
         del self.views[id]
 
-    async def logs(self, id: str, last: int = 100) -> list[dict[str, Any]]:  # noqa: A002
+    async def logs(self, id: str, last: int = 100) -> list[dict[str, Any]]:
         self.job(id)
         lines = [{"time": float(n), "level": "info", "text": f"line {n}"} for n in range(200)]
         return lines[-last:]
 
-    async def result(self, id: str) -> bytes:  # noqa: A002
+    async def result(self, id: str) -> bytes:
         if self.job(id).state != "done":
             raise JobStateError(f"job {id} is {self.job(id).state}; wait until it is done")
         return b"PK\x05\x06" + bytes(18)
 
-    async def changed(self, id: str | None, version: int, timeout: float) -> int:  # noqa: A002
+    async def changed(self, id: str | None, version: int, timeout: float) -> int:
         self.waiting += 1
         try:
             async with asyncio.timeout(timeout):
@@ -123,18 +123,18 @@ class FakeService:
         self.specs[view.id] = {"task": "fit"}
         return view
 
-    def change(self, id: str, **changes: Any) -> None:  # noqa: A002
+    def change(self, id: str, **changes: Any) -> None:
         """Something happens to a job."""
         view = self.views[id]
         self.views[id] = replace(view, version=view.version + 1, **changes)
 
-    def add_pass(self, id: str, objective: float = -1.5) -> None:  # noqa: A002
+    def add_pass(self, id: str, objective: float = -1.5) -> None:
         """A job read its data once more."""
         number = len(self.passes[id]) + 1
         self.passes[id].append(replace(_PASS, number=number, objective=objective))
         self.change(id, passes=number, objective=objective)
 
-    def _move(self, id: str, *, ended: bool, state: str) -> JobView:  # noqa: A002
+    def _move(self, id: str, *, ended: bool, state: str) -> JobView:
         found = self.job(id).state
         if State(found).ended is not ended:
             raise JobStateError(f"job {id} is {found}")

@@ -216,7 +216,7 @@ async def test_what_cannot_be_is_refused_before_it_is_queued(tmp_path):
             with pytest.raises(kind, match=words):
                 await em.submit(wrong)
         assert em.jobs() == []
-        assert em.counters["refusals"] == 6
+        assert em.counters.refusals == 6
         for ask in (em.job, em.trace, em.marks, em.spec):
             with pytest.raises(UnknownJobError, match="there is no job 'x'; there are none"):
                 ask("x")
