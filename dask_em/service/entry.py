@@ -149,7 +149,7 @@ class Entry:
             epoch=job.epoch,
             restarts=self.restarts,
             passes=self.passes,
-            max_passes=None if isinstance(spec, Predict) else spec.stopping.max_iter,
+            max_passes=self._most_passes(),
             doing=self.doing if job.state is State.running else "",
             tasks_done=self.tasks_done,
             tasks=self.tasks,
@@ -162,6 +162,11 @@ class Entry:
             position=position,
             version=self.version,
         )
+
+    def _most_passes(self) -> int | None:
+        """Passes that it may make, with those that come before EM."""
+        most = None if isinstance(self.spec, Predict) else self.spec.stopping.max_iter
+        return None if most is None else most + sum(one.kind != "em" for one in self.trace)
 
     def _mark(self, kind: str, number: int, at: float, text: str) -> None:
         self.marks.append(Mark(kind, number, at, text))
