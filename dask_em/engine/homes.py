@@ -23,8 +23,8 @@ class Homes:
     disk.
     """
 
-    def __init__(self, client: Client, cache: Cache) -> None:
-        self._client, self._cache = client, cache
+    def __init__(self, client: Client, cache: Cache, priority: int = 0) -> None:
+        self._client, self._cache, self._priority = client, cache, priority
         self._caches: dict[str, Future[Any]] = {}  # by the address of their worker
         self._names = (f"em-cache-{cache.token}-{number}" for number in count())
         self._homes: list[str] = []  # of each task
@@ -49,7 +49,12 @@ class Homes:
         }
         for new in addresses.keys() - self._caches.keys():
             self._caches[new] = self._client.submit(
-                hold, self._cache, key=next(self._names), workers=[new], pure=False
+                hold,
+                self._cache,
+                key=next(self._names),
+                workers=[new],
+                pure=False,
+                priority=self._priority,
             )
 
 

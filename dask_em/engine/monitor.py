@@ -1,4 +1,4 @@
-"""Monitor: who is told how a pass goes on. It sees, and decides nothing."""
+"""Monitor: who is told how a pass goes on. It sees, and may only end it."""
 
 from __future__ import annotations
 
@@ -63,6 +63,13 @@ class Monitor:
 
     def reach(self, parameters: Any) -> None:
         """Where a fit stands with the pass whose end is told next."""
+
+    def waiting(self) -> None:
+        """Called at least twice a second while a cluster works on a pass.
+
+        What it raises ends the work: the tasks of the pass are cancelled, and it is raised where
+        the fit was called.
+        """
 
     def end(self, record: PassRecord) -> None:
         """The pass has ended."""

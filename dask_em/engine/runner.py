@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,7 +18,8 @@ from dask_em.engine.limits import one_blas_thread
 from dask_em.engine.monitor import Monitor
 from dask_em.engine.plan import Resources
 from dask_em.engine.reduce import groups, merge
-from dask_em.engine.task import BlockLostError, Work, leave_the_pool, perform
+from dask_em.engine.task import BlockLostError, Work, leave_the_pool, own_priority, perform
+from dask_em.engine.waiting import Waiting
 from dask_em.engine.workers import workers_of
 from dask_em.errors import ClusterError, InputError
 
@@ -110,7 +110,10 @@ class SupportsFutures(Protocol):
 
 
 class ClusterRunner(Runner):
-    """The workers of a `distributed.Client`."""
+    """The workers of a `distributed.Client`, which may be that of a Dask task.
+
+    In a task it leaves the task's place to others, so that it can wait for them.
+    """
 
     #: how often a pass is repeated when workers were lost under it
     attempts = 4
@@ -122,7 +125,9 @@ class ClusterRunner(Runner):
         self.client, self.timeout = client, timeout
         self._homes: Homes | None = None
         leave_the_pool()
-        self.resources = _cluster_resources(client, timeout)
+        # work that a task asks for is as urgent as the task: else it would wait behind all others
+        self._priority = own_priority()
+        self.resources = _cluster_resources(client, timeout, self._priority)
 
     def reduce(
         self, prefix: str, work: Work, items: Sequence[Any], shared: Any, monitor: Monitor
@@ -134,51 +139,63 @@ class ClusterRunner(Runner):
         # the work is pure, so a pass that was lost is made again; a task's own error is not lost
         # work. FutureCancelledError is no Exception but an asyncio.CancelledError.
         for attempt in range(self.attempts):
-            self._wait_for_blocks(items)
+            waiting = Waiting(self.client, self.timeout, monitor)
+            self._wait_for_blocks(items, waiting)
             try:
-                return self._once(prefix, work, items, shared, monitor)
+                return self._once(prefix, work, items, shared, monitor, waiting)
             except (BlockLostError, FutureCancelledError, KilledWorker, CommClosedError) as error:
+                if error is waiting.refused:
+                    raise
                 self._still_there(error, last=attempt + 1 == self.attempts)
         raise AssertionError("unreachable")
 
     @contextmanager
     def keeping(self, cache: Cache | None) -> Iterator[None]:
-        self._homes = None if cache is None else Homes(self.client, cache)
+        self._homes = None if cache is None else Homes(self.client, cache, self._priority)
         try:
             yield
         finally:
             self._homes = None
 
     def _once(
-        self, prefix: str, work: Work, items: Sequence[Any], shared: Any, monitor: Monitor
+        self,
+        prefix: str,
+        work: Work,
+        items: Sequence[Any],
+        shared: Any,
+        monitor: Monitor,
+        waiting: Waiting,
     ) -> Any:
-        submit, token = self.client.submit, uuid.uuid4().hex[:12]
+        token = uuid.uuid4().hex[:12]
+        submit = partial(self.client.submit, pure=False, priority=self._priority)
         everything: list[Future[Any]] = []
         try:
             # a task, not scattered data: the scheduler can make it again when its worker dies
-            common = submit(_same, shared, key=f"em-parameters-{token}", pure=False)
+            common = submit(_same, shared, key=f"em-parameters-{token}")
             everything.append(common)
             wishes = [{}] * len(items) if self._homes is None else self._homes.wishes(len(items))
             futures = []
             for i, (item, wish) in enumerate(zip(items, wishes, strict=True)):
                 key = f"{prefix}-{token}-{i}"
-                futures.append(submit(perform, work, item, common, key=key, pure=False, **wish))
+                futures.append(submit(perform, work, item, common, key=key, **wish))
                 everything.append(futures[-1])
                 futures[-1].add_done_callback(lambda _: monitor.advance())
             level = 0
             while len(futures) > 1:
                 futures = [
-                    submit(merge, *group, key=f"em-merge-{token}-{level}-{i}", pure=False)
+                    submit(merge, *group, key=f"em-merge-{token}-{level}-{i}")
                     for i, group in enumerate(groups(futures))
                 ]
                 everything += futures
                 level += 1
-            return self._result(futures[0])
+            return waiting.result(futures[0])
         except BaseException:
-            self.client.cancel(everything)  # tasks that run ask for this and stop
+            with suppress(Exception):  # where the scheduler is lost, so are they
+                self.client.cancel(everything)  # tasks that run ask for this and stop
             raise
 
-    def _wait_for_blocks(self, items: Iterable[Any]) -> None:
+    @staticmethod
+    def _wait_for_blocks(items: Iterable[Any], waiting: Waiting) -> None:
         """Return when the blocks that the cluster holds for the items are there.
 
         A task that waits for a block occupies a thread, which the task that makes it might need.
@@ -191,37 +208,11 @@ class ClusterRunner(Runner):
             for block in leaf.futures()
         ]
         for block in blocks:
-            self._wait(block)
+            waiting.until_done(block)
             if block.status == "cancelled":
                 raise ClusterError(
                     f"block {block.key} of a persisted array is on the cluster no more; persist "
                     "the array again"
-                )
-
-    def _result(self, future: Future[Any]) -> Any:
-        while True:
-            self._wait(future)
-            try:
-                return future.result(timeout=self.timeout)
-            except TimeoutError:
-                if future.status == "error":  # the work itself ran into a time limit
-                    raise
-
-    def _wait(self, future: Future[Any]) -> None:
-        """Return when the future is done, as long as there is anybody to work on it."""
-        idle_since: float | None = None
-        while not future.done():
-            with suppress(TimeoutError):
-                future.exception(timeout=5)
-                continue
-            if self.client.status != "running" or self.client.scheduler_info()["n_workers"]:
-                idle_since = None
-                continue
-            idle_since = idle_since or time.monotonic()
-            if time.monotonic() - idle_since > self.timeout:
-                raise ClusterError(
-                    f"the cluster has had no worker for {self.timeout:g} s; start some and fit "
-                    "again"
                 )
 
     def _still_there(self, error: BaseException, last: bool) -> None:
@@ -273,11 +264,11 @@ def _found_client() -> Client | None:
         return None
 
 
-def _cluster_resources(client: Client, timeout: float) -> Resources:
+def _cluster_resources(client: Client, timeout: float, priority: int) -> Resources:
     if not client.scheduler_info()["n_workers"]:
         try:
             # a task, so that a cluster that adapts to its load starts a worker for it
-            client.submit(_same, None, pure=False).result(timeout=timeout)
+            client.submit(_same, None, pure=False, priority=priority).result(timeout=timeout)
         except TimeoutError as error:
             raise ClusterError(
                 f"the cluster of {client!r} has had no worker for {timeout:g} s; start some and "

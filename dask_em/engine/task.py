@@ -9,7 +9,7 @@ from typing import Any, TypeAlias, final
 from dask_em.engine.limits import one_blas_thread, reuse_memory
 from dask_em.errors import ClusterError
 
-__all__ = ["BlockLostError", "Work", "leave_the_pool", "make_way", "perform"]
+__all__ = ["BlockLostError", "Work", "leave_the_pool", "make_way", "own_priority", "perform"]
 
 #: what a task does: its item, what all tasks share, and a question it asks now and then: stop?
 Work: TypeAlias = Callable[[Any, Any, Callable[[], bool]], Any]
@@ -84,3 +84,16 @@ def leave_the_pool() -> bool:
     with suppress(KeyError):  # it has left already
         secede()
     return True
+
+
+def own_priority() -> int:
+    """The priority of the Dask task in which this runs, as `Client.submit` has it; 0 elsewhere."""
+    from distributed import get_worker
+    from distributed.worker import thread_state  # type: ignore[attr-defined]
+
+    if not hasattr(thread_state, "execution_state"):
+        return 0
+    worker = get_worker()
+    task = worker.state.tasks.get(worker.get_current_task())
+    # the scheduler sorts what is most urgent first
+    return -int(task.priority[0]) if task is not None and task.priority else 0
