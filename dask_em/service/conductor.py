@@ -108,14 +108,17 @@ class Conductor:
         if change.refused:
             return
         if change.job.state is State.queued:
-            self.counters.driver_restarts += 1
-            entry.restarts += 1
-            pause = change.job.not_before - time.time()
-            later = f"tried again in {pause:.0f} s" if pause > 0.5 else "tried again"
-            entry.say(f"{reason}; {later}", "warning", "lost")
+            self.count_loss(entry, reason, change.job.not_before - time.time())
         else:
             entry.say(f"failed: {change.job.error}", "error")
         self.settle(entry)
+
+    def count_loss(self, entry: Entry, reason: str, pause: float = 0.0) -> None:
+        """A driver is gone, and another one follows after a pause of some seconds."""
+        self.counters.driver_restarts += 1
+        entry.restarts += 1
+        later = f"tried again in {pause:.0f} s" if pause > 0.5 else "tried again"
+        entry.say(f"{reason}; {later}", "warning", "lost")
 
     def settle(self, entry: Entry) -> None:
         """Nobody works on a job any more, or it stands elsewhere."""
@@ -223,7 +226,7 @@ class Conductor:
         entry.heard = time.monotonic()
         reason = f"its driver said nothing for {silence:g} s"
         if await self.launcher.part_with_worker(entry.id, epoch, silence):
-            entry.say(f"{reason}, nor did its worker, which is removed", "warning", "lost")
+            entry.say(f"{reason}, nor did its worker, which is removed", "warning")
             return  # another worker runs the driver
         await self.fall(entry, epoch, reason, lost=True)
         await self.launcher.stop(entry.id, epoch)

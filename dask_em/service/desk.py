@@ -27,9 +27,13 @@ class Desk:
     async def begin(self, id: str, epoch: int, run: int, worker: str) -> dict[str, Any]:
         """It is there, on a worker, and asks what to do."""
         entry = self._table.entry(id)
+        before = entry.job.run
         change = await self._conductor.happen(entry, Heard(epoch, run))
         if change.refused:
             return {"refused": change.refused}
+        if before is not None and run > before:
+            # the scheduler ran the task again, and asked nobody
+            self._conductor.count_loss(entry, f"its worker {entry.worker or ''} was lost")
         entry.worker = worker
         entry.work("starting", 0, 0)
         kept = change.job.checkpoint

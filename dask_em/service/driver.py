@@ -35,6 +35,8 @@ __all__ = ["drive", "driver_key"]
 PATIENCE = 10.0
 #: seconds between two tries to be heard
 PAUSE = 0.5
+#: what to do where a checkpoint cannot be copied
+ROOM = "free some space, or see that the store of the service can be reached"
 #: lines of the worker's log that are kept of a failure
 LOG_LINES = 20
 
@@ -101,7 +103,8 @@ def _checkpoint(
     place = store.inside(id, CHECKPOINTS, own)
     if counts is not None and counts != own:
         before = open_files(store.inside(id, CHECKPOINTS, counts), store.options)
-        _copy(before, open_files(place, store.options))
+        with parse_place(place, store.options).explain("written", ROOM):
+            _copy(before, open_files(place, store.options))
     return place
 
 
@@ -186,7 +189,9 @@ class _Post:
         lines = [line for _, line in self.worker.get_logs(n=LOG_LINES)]
         told = "".join(traceback.format_exception(error))
         told += "".join(f"\n{line}" for line in reversed(lines))
-        sentence = str(error) if isinstance(error, DaskEmError | ValueError) else repr(error)
+        # the text of an error of the system names the file, its repr does not
+        told_well = isinstance(error, DaskEmError | ValueError | OSError)
+        sentence = (str(error) if told_well else "") or repr(error)
         self.tell(
             "fail",
             error=without_secrets(sentence),

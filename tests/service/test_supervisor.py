@@ -88,7 +88,7 @@ async def test_a_driver_whose_time_is_over_is_refused(tmp_path):
         await until(lambda: em.job(job).epoch == 2)
         assert "driver 1 was replaced" in (await em.desk.begin(job, 1, 9, "tcp://w"))["refused"]
         assert em.trace(job) == []
-        assert em.job(job).restarts == 1
+        assert em.job(job).restarts == 2
         await em.cancel(job)
         assert "cancelled" in (await em.desk.commit(job, 2, 9, one_pass(1), []))["refused"]
         assert "cancelled" in (await em.desk.finish(job, 2, 9, "done"))["refused"]
