@@ -63,7 +63,7 @@ class OwnConnection(Connection):
 
         try:
             answer = self._loop.run_sync(call)
-        except (OSError, TimeoutError, ValueError) as error:
+        except (OSError, TimeoutError, ValueError, TypeError) as error:  # also: no certificate
             raise ClusterError(
                 f"no Dask scheduler answers at {self._address} within {self._timeout:g} s "
                 f"({error}); check the address, and that one runs there: `dask-em serve`"
