@@ -31,6 +31,7 @@ __all__ = [
     "RemotePlace",
     "Scratch",
     "address_of",
+    "flush_entry",
     "parse_place",
 ]
 
@@ -129,7 +130,7 @@ class Scratch:
             self._swap()
         else:
             os.replace(self.new, self.path)  # fails if something appeared there meanwhile
-        _flush_entry(self.path.parent)
+        flush_entry(self.path.parent)
 
     def take_back(self) -> None:
         """Undo `put`, as far as it got."""
@@ -138,7 +139,7 @@ class Scratch:
         os.replace(self.path, self.new)
         if self.old.exists():
             os.replace(self.old, self.path)
-        _flush_entry(self.path.parent)
+        flush_entry(self.path.parent)
 
     def _swap(self) -> None:
         os.replace(self.path, self.old)
@@ -199,10 +200,6 @@ class LocalPlace(Place):
             prefix=f".{name}.", suffix=".tmp", dir=folder, ignore_cleanup_errors=True
         ) as made:
             yield Scratch(self.path, Path(made), overwrite)
-
-    def kept_scratch(self, name: str, overwrite: bool) -> Scratch:
-        """The scratch folder of a name, which stays until it is removed; nothing is made."""
-        return Scratch(self.path, self.path.with_name(f".{self.path.name}.{name}.draft"), overwrite)
 
     def leftovers(self) -> str:
         found = sorted(self.path.parent.glob(f".{self.path.name}.*.tmp/old"))
@@ -284,11 +281,12 @@ def _flush(folder: Path) -> None:
     """Force a folder and all in it to the disk, so that the rename cannot overtake the bytes."""
     for root, _, files in os.walk(folder):
         for name in files:
-            _flush_entry(Path(root, name))
-        _flush_entry(Path(root))
+            flush_entry(Path(root, name))
+        flush_entry(Path(root))
 
 
-def _flush_entry(path: Path) -> None:
+def flush_entry(path: Path) -> None:
+    """Force a file, or the entries of a folder, to the disk."""
     if os.name == "nt" and path.is_dir():
         return  # Windows opens no directories
     handle = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)

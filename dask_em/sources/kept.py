@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, final
 from zarr.storage import LocalStore
 
 from dask_em.errors import SourceError
-from dask_em.place import LocalPlace, Place, RemotePlace
+from dask_em.place import LocalPlace, Place, RemotePlace, Scratch
 from dask_em.sources.drafts import WHOLE, ZARR, Draft, Marks, drafted, mark_of
 
 if TYPE_CHECKING:
@@ -105,7 +105,8 @@ class _LocalDraft(Draft):
     kept = True
 
     def __init__(self, place: LocalPlace, overwrite: bool, marks: Marks, ledger: Ledger) -> None:
-        self.scratch = place.kept_scratch(ledger.name, overwrite)
+        folder = place.path.with_name(f".{place.path.name}.{ledger.name}.draft")
+        self.scratch = Scratch(place.path, folder, overwrite)
         super().__init__(place, LocalStore(self.scratch.new), marks)
         there = self._flag.exists()
         #: whether it took its place before this call

@@ -6,117 +6,30 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property, partial
 from itertools import chain
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import zarr
-from zarr.abc.store import Store
-from zarr.storage import LocalStore
 
-from dask_em.core.records import Array
-from dask_em.engine.ahead import behind
-from dask_em.engine.readable import Readable
-from dask_em.engine.source import Coordinate, Region, Schema, Source
-from dask_em.engine.writing import Output, Writer
-from dask_em.errors import SourceError
+from dask_em.engine.source import Coordinate, Schema, Source
 from dask_em.place import URL, Options, parse_place
-from dask_em.remote.store import PatientStore
 from dask_em.sources.apart import check_outputs
 from dask_em.sources.drafts import (
     MARK,
     UNFINISHED,
     Draft,
     explained,
-    not_there,
     put_all,
-    unwritten,
 )
 from dask_em.sources.kept import open_draft
 from dask_em.sources.layout import Layout
+from dask_em.sources.zarr_writing import ZarrOutput, ZarrOutputs
 
 if TYPE_CHECKING:
     from dask_em.engine.ledger import Ledger
 
-__all__ = ["Planned", "ZarrOutput", "ZarrOutputs", "create_outputs"]
-
-
-@dataclass(frozen=True)
-class ZarrOutput:
-    """An array of the samples' shape; small and picklable, opened where it is written.
-
-    Parameters
-    ----------
-    store : Store
-        Of the group, as it is while it is written.
-    name : str
-        The array in the group.
-    place : str
-        Where the group will be, for error messages.
-    kept : bool
-        Whether what is written is kept if the work is broken off.
-    """
-
-    store: Store
-    name: str
-    place: str
-    kept: bool = False
-
-    def write(self, region: Region, values: Array) -> None:
-        """Write one region; regions of different tasks share no chunk.
-
-        Raises
-        ------
-        SourceError
-            If the store cannot be reached from this machine, or not be written.
-        """
-        try:
-            self._check_there()
-            self._array[region] = values.astype(self._array.dtype, copy=False)
-        except SourceError:
-            raise
-        except Exception as error:  # a file system, a network or a codec may raise anything here
-            raise unwritten(self.place, error, self.kept) from error
-
-    @cached_property
-    def _array(self) -> Any:
-        return zarr.open_array(self.store, path=self.name, mode="r+", zarr_format=3)
-
-    def _check_there(self) -> None:
-        if isinstance(self.store, LocalStore) and not Path(self.store.root, "zarr.json").exists():
-            raise not_there(self.place)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "_array"}
-
-
-@dataclass(frozen=True)
-class ZarrOutputs(Output):
-    """An array for the answers to each query."""
-
-    arrays: tuple[ZarrOutput, ...]
-
-    @contextmanager
-    def writing(self) -> Iterator[Writer]:
-        if not any(isinstance(array.store, PatientStore) for array in self.arrays):
-            yield self._write
-            return
-        with behind() as make:
-
-            def write(found: Readable, answers: tuple[Array, ...]) -> None:
-                assert found.region is not None  # else there was no layout
-                for array, values in zip(self.arrays, answers, strict=True):
-                    # not what was found: its rows would wait with the answers
-                    make(partial(array.write, found.region, values), values.nbytes)
-
-            yield write
-
-    def _write(self, found: Readable, answers: tuple[Array, ...]) -> None:
-        assert found.region is not None  # else there was no layout
-        for array, values in zip(self.arrays, answers, strict=True):
-            array.write(found.region, values)
+__all__ = ["Planned", "create_outputs"]
 
 
 @dataclass(frozen=True)

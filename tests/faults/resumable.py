@@ -121,13 +121,13 @@ def main(folder: str, algorithm: str, where: str) -> None:
     from distributed import Client, LocalCluster
 
     if where == "slow-cluster":
-        flush = place._flush_entry
+        flush = place.flush_entry
 
         def slowly(path: Path) -> None:
             time.sleep(0.1)
             flush(path)
 
-        place._flush_entry = slowly
+        place.flush_entry = slowly
     options: Any = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": "127.0.0.1:0"}
     with LocalCluster(host="127.0.0.1", **options) as cluster, Client(cluster) as client:
         print(fitted_bits(Path(folder), algorithm, client, seconds=0.02), flush=True)

@@ -25,6 +25,7 @@ from dask_em.engine.writing import Output, Writer
 from dask_em.errors import ChunkError, DaskEmError
 from dask_em.place import LocalPlace, Place
 from dask_em.sources.drafts import not_there, unwritten
+from dask_em.sources.durable import flush
 from dask_em.sources.marked import MARK_FILE
 from dask_em.sources.parquet.cells import TableReader
 from dask_em.sources.parquet.files import File
@@ -132,7 +133,10 @@ class _Task:
         self._writer.close()
         folder = self._output.folder
         if isinstance(folder, LocalPlace):
-            os.replace(self._draft, Path(folder.path, self._name))
+            path = Path(folder.path, self._name)
+            os.replace(self._draft, path)
+            if self._output.kept:
+                flush([path], folder.path)
         else:
             _check_there(self._output)
             folder.files().upload(self._draft, self._name)
