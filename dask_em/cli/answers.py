@@ -12,7 +12,9 @@ from dask_em.cli.options import Cluster, Selected
 
 if TYPE_CHECKING:
     from dask_em.cli.kinds import Estimator
+    from dask_em.cli.live import Progress
     from dask_em.engine.stream import Tally
+    from dask_em.place import Place
 
 __all__ = ["FILL", "PREDICT", "TRANSFORM", "Answers", "Command"]
 
@@ -70,6 +72,7 @@ class Answers:
     timeout: float
     overwrite: bool
     keys: list[str] | None = None  # columns to stand beside the answers
+    checkpoint: str | None = None  # where it is kept what is written
 
     def write(self, as_json: bool) -> None:
         """Write all outputs in one reading of the rows, and say what was done.
@@ -85,7 +88,8 @@ class Answers:
         from dask_em.cli.text import print_json
         from dask_em.sources.apart import check_outputs
 
-        for path in dict.fromkeys(written.values()):
+        # with a checkpoint, what is there may be its own, which the estimator's method finds out
+        for path in dict.fromkeys(written.values()) if self.checkpoint is None else ():
             check_outputs([path], self.overwrite, self.selected.options_of(path))
         fitted = self._loaded()
         begin = time.perf_counter()
@@ -150,8 +154,18 @@ class Answers:
                 output_options=self.selected.options_of(self.outputs[out]),
                 client=client,
                 monitor=progress,
+                checkpoint=self._kept_at(progress),
             )
         return tally
+
+    def _kept_at(self, progress: Progress) -> Place | None:
+        from dask_em.place import parse_place
+
+        if self.checkpoint is None:
+            return None
+        place = parse_place(self.checkpoint, self.selected.options_of(self.checkpoint))
+        progress.say(f"what is written is kept in {place}; the same command goes on from it")
+        return place
 
 
 def _figures(tally: Tally, seconds: float) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from dask_em.cli.options import (
     Cluster,
     Data,
     Features,
+    KeptAnswers,
     Keys,
     Memory,
     Overwrite,
@@ -54,6 +55,7 @@ def fill(
     memory: Memory = None,
     threads: Threads = 1,
     timeout: Timeout = WAIT,
+    checkpoint: KeptAnswers = None,
     overwrite: Overwrite = False,
     as_json: JSON = False,
 ) -> None:
@@ -74,4 +76,5 @@ def fill(
         timeout,
         overwrite,
         names_of(keys),
+        checkpoint,
     ).write(as_json)

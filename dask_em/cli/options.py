@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from dask_em.engine.source import Source
 
 __all__ = [
-    "JSON", "Cache", "Cluster", "Data", "Features", "Keys", "LogDensity", "Memory", "Overwrite",
-    "SampleDims", "SavedModel", "Scheduler", "Selected", "Standardized", "StorageOptions",
-    "Threads", "Timeout", "Weights", "Where", "Workers", "byte_count", "cache_bytes", "names_of",
+    "JSON", "Cache", "Cluster", "Data", "Features", "KeptAnswers", "Keys", "LogDensity", "Memory",
+    "Overwrite", "SampleDims", "SavedModel", "Scheduler", "Selected", "Standardized",
+    "StorageOptions", "Threads", "Timeout", "Weights", "Where", "Workers", "byte_count",
+    "cache_bytes", "names_of",
 ]  # fmt: skip
 
 CLUSTER, DATA = "Where it runs", "Which rows"
@@ -141,6 +142,14 @@ Timeout: TypeAlias = Annotated[
 ]
 Overwrite: TypeAlias = Annotated[
     bool, typer.Option("--overwrite", help="Replace what an earlier run wrote there.")
+]
+KeptAnswers: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--checkpoint",
+        metavar="PATH",
+        help="Folder in which it is kept what is written; the same command goes on from it.",
+    ),
 ]
 JSON: TypeAlias = Annotated[
     bool,

@@ -14,6 +14,7 @@ from dask_em.cli.options import (
     Cluster,
     Data,
     Features,
+    KeptAnswers,
     Keys,
     LogDensity,
     Memory,
@@ -67,6 +68,7 @@ def predict(
     memory: Memory = None,
     threads: Threads = 1,
     timeout: Timeout = WAIT,
+    checkpoint: KeptAnswers = None,
     overwrite: Overwrite = False,
     as_json: JSON = False,
 ) -> None:
@@ -87,4 +89,5 @@ def predict(
         timeout,
         overwrite,
         names_of(keys),
+        checkpoint,
     ).write(as_json)

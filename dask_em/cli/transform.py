@@ -14,6 +14,7 @@ from dask_em.cli.options import (
     Cluster,
     Data,
     Features,
+    KeptAnswers,
     Keys,
     LogDensity,
     Memory,
@@ -56,6 +57,7 @@ def transform(
     memory: Memory = None,
     threads: Threads = 1,
     timeout: Timeout = WAIT,
+    checkpoint: KeptAnswers = None,
     overwrite: Overwrite = False,
     as_json: JSON = False,
 ) -> None:
@@ -76,4 +78,5 @@ def transform(
         timeout,
         overwrite,
         names_of(keys),
+        checkpoint,
     ).write(as_json)

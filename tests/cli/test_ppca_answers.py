@@ -95,3 +95,12 @@ def test_the_right_command_is_named(gaps: str, latent: str, store: str, model: s
         assert "model.zarr holds a GaussianMixture" in stderr
         assert "dask-em predict writes its labels" in stderr
     assert not Path("o.zarr").exists()
+
+
+@pytest.mark.parametrize("command", ["transform", "fill"])
+def test_with_a_checkpoint_the_same_is_written(gaps: str, latent: str, command: str) -> None:
+    run(command, latent, gaps, "--out", "plain.zarr")
+    run(command, latent, gaps, "--out", "kept.zarr", "--checkpoint", "ck")
+    name = "score" if command == "transform" else "filled"
+    np.testing.assert_array_equal(values("kept.zarr", name), values("plain.zarr", name))
+    assert [path.name for path in Path("ck").iterdir()] == ["checkpoint.json"]

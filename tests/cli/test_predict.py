@@ -117,3 +117,34 @@ def test_output_inside_the_data(store: str, model: str) -> None:
     words = ["predict", model, store, "--out", f"{store}/labels.zarr"]
     assert "choose a path apart from it" in run(*words, code=1).stderr
     assert not Path(store, "labels.zarr").exists()
+
+
+@pytest.mark.parametrize("again", [[], ["--overwrite"]])
+def test_the_same_command_goes_on(
+    store: str, model: str, monkeypatch: pytest.MonkeyPatch, again: list[str]
+) -> None:
+    from dask_em.engine.done import Done
+
+    run("predict", model, store, "--out", "plain.zarr")
+    words = ["predict", model, store, "--out", "labels.zarr", "--checkpoint", "ck", *again]
+    with monkeypatch.context() as broken:
+
+        def refuse(*_: object) -> None:
+            raise dask_em.ClusterError("the scheduler was lost (scripted)")
+
+        broken.setattr(Done, "keep", refuse)
+        text = run(*words, code=1).stderr
+    assert "what is written is kept in" in text
+    assert "the same command goes on from it" in text
+    assert "scripted" in text
+    assert len(list(Path().glob(".labels.zarr.*.draft"))) == 1
+    for _ in range(2):  # the second finds it done
+        assert "12 k rows" in run(*words).stdout
+    np.testing.assert_array_equal(
+        zarr.open_array("labels.zarr", path="class")[:],
+        zarr.open_array("plain.zarr", path="class")[:],
+    )
+    assert not list(Path().glob(".labels*"))
+    other = ["predict", model, store, "--out", "others.zarr", "--checkpoint", "ck"]
+    text = " ".join(run(*other, code=1).stderr.split())
+    assert "is that of another prediction: place of class is" in text
