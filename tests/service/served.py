@@ -106,7 +106,11 @@ class Served:
 
 @contextmanager
 def served(
-    *, config: dict[str, Any] | None = None, address: str = "127.0.0.1:0", **more: Any
+    *,
+    config: dict[str, Any] | None = None,
+    address: str = "127.0.0.1:0",
+    installed: bool = True,
+    **more: Any,
 ) -> Iterator[Served]:
     """A scheduler on ephemeral ports of this machine, with a service installed."""
     loop = asyncio.new_event_loop()
@@ -119,7 +123,8 @@ def served(
             scheduler = Scheduler(host="127.0.0.1", port=0, dashboard_address=address, **more)
         await scheduler
         scheduler.extensions["em"] = service
-        install(scheduler)
+        if installed:
+            install(scheduler)
         return scheduler
 
     scheduler = asyncio.run_coroutine_threadsafe(start(), loop).result(60)

@@ -12,13 +12,14 @@ from collections.abc import Iterator
 from html.parser import HTMLParser
 from urllib.parse import quote
 
+import dask
 import pytest
 from tornado.httpclient import HTTPClientError, HTTPRequest
 from tornado.websocket import websocket_connect
 
 from dask_em.service.http.bearer import Token
 from dask_em.service.http.table import ROOT, TABLE
-from tests.service.served import Reply, Served, served
+from tests.service.served import ROUTES, Reply, Served, served
 
 TOKEN = "s3cret-tökén"
 BEARER = {"Authorization": f"Bearer {TOKEN}".encode().decode("latin-1")}
@@ -214,6 +215,8 @@ def test_websockets_need_the_token_too(server: Served, cookie: str) -> None:
         except HTTPClientError as error:
             return error.code
         found.close()
+        while await found.read_message() is not None:
+            pass
         return 101
 
     assert asyncio.run(connect({})) == 401
@@ -282,3 +285,24 @@ def test_the_full_name_of_the_machine_is_known(monkeypatch: pytest.MonkeyPatch) 
                 break
         else:
             pytest.fail("it is not")
+
+
+def test_a_scheduler_is_closed_until_its_gate_stands() -> None:
+    config = {ROUTES: ["dask_em.service.http.closed", *dask.config.get(ROUTES)]}
+    with served(config=config, installed=False) as found:
+        for path in (
+            "/status",
+            "/status/ws",
+            "/metrics",
+            "/sitemap.json",
+            "/healthy",
+            f"{ROOT}/jobs",
+        ):
+            reply = found.ask("GET", path, headers=BEARER)
+            assert (reply.status, reply.error["kind"]) == (503, "ClusterError")
+            assert reply.headers["Retry-After"] == "1"
+        assert found.ask("GET", "/health").status == 200
+        found.again(token=TOKEN)
+        for path in ("/status", "/metrics", f"{ROOT}/jobs"):
+            assert found.ask("GET", path).status == 401
+            assert found.ask("GET", path, headers=BEARER).status == 200

@@ -143,7 +143,10 @@ def test_comments_keep_the_connection(
     assert b'"state":"done"' in watcher.response.read()
 
 
-def test_nothing_is_left_of_clients_that_leave(server: Served, watch: Watch) -> None:
+def test_nothing_is_left_of_clients_that_leave(
+    server: Served, watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "KEEP_ALIVE", 1000.0)  # no comment finds out that they left
     job = server.service.add().id
     watchers = [watch(server, job) for _ in range(20)]
     for watcher in watchers:

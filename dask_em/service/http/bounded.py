@@ -110,7 +110,7 @@ class Bounded(RequestHandler):
 
     def _give_up(self, error: Exception) -> None:
         refusal = refusal_of(error)
-        if refusal.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        if refusal.status == HTTPStatus.INTERNAL_SERVER_ERROR:
             logger.error("%s %s failed", self.request.method, self.request.path, exc_info=error)
         if not self._headers_written:
             self.clear()

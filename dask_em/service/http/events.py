@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Any
 
-from dask_em.errors import UnknownJobError
 from dask_em.service.http.answers import Answer, as_json
 from dask_em.service.http.contract import Service
 from dask_em.service.job import State
@@ -56,24 +55,19 @@ def follow(service: Service, job: str, after: int, last_event_id: str | None) ->
 
 
 async def _events(service: Service, job: str, seen: _Seen) -> AsyncGenerator[bytes, None]:
+    """The pieces; if the job is deleted meanwhile, they end with an error that nobody is told."""
     while True:
-        try:
-            view, passes = service.job(job), service.trace(job, seen.number)
-        except UnknownJobError:  # deleted meanwhile
-            return
-        for one in passes:  # before the view: the last event of all is the one that tells the end
+        view = service.job(job)
+        for one in service.trace(job, seen.number):
             seen = replace(seen, number=one.number)
             yield _event("pass", seen, vars(one))
-        if view.version > seen.version:
+        if view.version > seen.version:  # after the passes: the last of all tells the end
             seen = replace(seen, version=view.version)
             yield _event("job", seen, view.told())
         if State(view.state).ended:
             return
-        try:
-            if await service.changed(job, seen.version, KEEP_ALIVE) <= seen.version:
-                yield b": nothing new\n\n"
-        except UnknownJobError:
-            return
+        if await service.changed(job, seen.version, KEEP_ALIVE) <= seen.version:
+            yield b": nothing new\n\n"
 
 
 def _event(kind: str, seen: _Seen, told: dict[str, Any]) -> bytes:

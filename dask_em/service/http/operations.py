@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -113,14 +114,14 @@ async def schema(_call: Call) -> Answer:
     """Show the JSON Schema of specifications."""
     from dask_em.service.spec import json_schema
 
-    return in_json(json_schema())
+    return in_json(await asyncio.to_thread(json_schema))
 
 
 async def description(call: Call) -> Answer:
     """Show this description of the service."""
     from dask_em.service.http.openapi import document
 
-    return in_json(document(call.path))
+    return in_json(await asyncio.to_thread(document, call.path))
 
 
 def _object(body: bytes) -> None:

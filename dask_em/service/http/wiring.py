@@ -12,6 +12,7 @@ from tornado.routing import PathMatches, Rule, RuleRouter
 
 from dask_em.errors import AccessError
 from dask_em.service import metrics
+from dask_em.service.http.closed import Closed
 from dask_em.service.http.contract import Service
 from dask_em.service.http.exposure import check_exposure
 from dask_em.service.http.gate import Gate, Stop
@@ -48,6 +49,7 @@ def install(scheduler: Scheduler) -> None:
     hosts.ask()
     open_paths = ["/health", *settings.open_paths]
     _stand(scheduler, Gate(settings.token, hosts, [prefix + path for path in open_paths]))
+    _open(scheduler)
     _add_routes(scheduler, prefix)
     metrics.register(scheduler)
     if PLUGIN not in scheduler.plugins:
@@ -74,6 +76,12 @@ def _stand(scheduler: Scheduler, gate: Gate) -> None:
     router = scheduler.http_application.default_router
     others = [rule for rule in router.rules if not isinstance(rule.matcher, Gate)]
     router.rules[:] = [Rule(gate, Stop), *others]
+
+
+def _open(scheduler: Scheduler) -> None:
+    """Take away what kept the scheduler closed while it had no gate."""
+    rules = scheduler.http_application.wildcard_router.rules
+    rules[:] = [rule for rule in rules if rule.target is not Closed]
 
 
 def _add_routes(scheduler: Scheduler, prefix: str) -> None:
