@@ -107,10 +107,10 @@ def feed_of(scheduler: Scheduler) -> Feed:
 def _place(job: JobView) -> tuple[int, float]:
     """Where a job stands in the table: what goes on comes first."""
     if job.state == "running":
-        return 0, -(job.started or job.submitted)
+        return 0, -(job.submitted if job.started is None else job.started)
     if job.state == "queued":
         return 1, math.inf if job.position is None else job.position
-    return 2, -(job.ended or job.submitted)
+    return 2, -(job.submitted if job.ended is None else job.ended)
 
 
 def _speed(reporter: Reporter, job: JobView) -> float:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DOCUMENTS", "INTERVAL"]
 
-INTERVAL = 750  # milliseconds between updates
+INTERVAL = 1000  # milliseconds between updates
 # with one more tab the bar takes two rows where the window is that wide
 _TEMPLATE = """
 {% extends "simple.html" %}
