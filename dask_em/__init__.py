@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from dask_em.estimators.planning import plan
     from dask_em.estimators.ppca import PPCA
     from dask_em.estimators.sweep import sweep
+    from dask_em.installation import install_service
     from dask_em.mapping.affine import Centre, Scale, Standardize
     from dask_em.mapping.anomaly import Anomaly
     from dask_em.mapping.groups import Groups
@@ -94,6 +95,7 @@ __all__ = [
     "__version__",
     "em",
     "fit",
+    "install_service",
     "job",
     "jobs",
     "load",
@@ -137,6 +139,7 @@ _HOMES = {
     "UnknownJobError": "dask_em.errors",
     "em": "dask_em.core.em",
     "fit": "dask_em.estimators.functional",
+    "install_service": "dask_em.installation",
     "job": "dask_em.service.client",
     "jobs": "dask_em.service.client",
     "load": "dask_em.estimators.persistence",

@@ -1,60 +1,33 @@
 """Preload: the job service and its page, ``dask scheduler --preload dask_em.preload``.
 
-Settings are Dask's own: key ``em`` of its configuration, or DASK_EM__STORE and so on. A scheduler
-that runs already gets the service by `install`.
+Settings are Dask's own: key ``em`` of its configuration, or DASK_EM__STORE and so on. To import
+this module changes Dask's configuration; a scheduler that runs already gets the service by
+`dask_em.install_service`.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from dask_em import dashboard
-from dask_em.service import http
+import dask
+
+from dask_em.installation import EmPlugin
 from dask_em.service.config import Settings
-from dask_em.service.plugin import ServicePlugin
 
 if TYPE_CHECKING:
-    from distributed import Client
     from distributed.scheduler import Scheduler
 
-__all__ = ["EmPlugin", "dask_setup", "install"]
+__all__ = ["dask_setup"]
 
+ROUTES = "distributed.scheduler.http.routes"
+CLOSED = "dask_em.service.http.closed"
 
-class EmPlugin(ServicePlugin):
-    """The job service with all that shows it."""
-
-    async def start(self, scheduler: Scheduler) -> None:
-        await super().start(scheduler)
-        if hasattr(scheduler, "http_application"):  # of a scheduler with an HTTP server
-            http.install(scheduler)
-            dashboard.install(scheduler)
+# a scheduler imports this before it listens; where there is a token, nobody is to slip in before
+# it is asked for
+if Settings.read().token is not None and CLOSED not in dask.config.get(ROUTES):
+    dask.config.set({ROUTES: [CLOSED, *dask.config.get(ROUTES)]})
 
 
 async def dask_setup(scheduler: Scheduler) -> None:
-    """Called by Dask, before the plugins of a scheduler start.
-
-    Raises
-    ------
-    InputError
-        If a setting cannot be.
-    """
-    Settings.read()
+    """Called by Dask."""
     scheduler.add_plugin(EmPlugin())
-
-
-def install(client: Client, **settings: Any) -> None:
-    """Install the job service in the scheduler of a client, unless it has one.
-
-    Parameters
-    ----------
-    client : distributed.Client
-    **settings
-        Others than the scheduler's configuration has, see `dask_em.service.config.Settings`.
-
-    Raises
-    ------
-    InputError
-        If a setting cannot be.
-    """
-    Settings.read(**settings)
-    client.register_plugin(EmPlugin(**settings))

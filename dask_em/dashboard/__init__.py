@@ -5,6 +5,6 @@ Bokeh and the dashboard are imported when the page is installed, and may be miss
 
 from __future__ import annotations
 
-from dask_em.dashboard.install import announce, install
+from dask_em.dashboard.install import install
 
-__all__ = ["announce", "install"]
+__all__ = ["install"]

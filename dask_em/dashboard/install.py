@@ -13,35 +13,12 @@ if TYPE_CHECKING:
     from bokeh.server.tornado import BokehTornado
     from distributed import Scheduler
 
-__all__ = ["announce", "install"]
+__all__ = ["install"]
 
 logger = logging.getLogger(__name__)
 
 TAB = "em"
 _MISSING = (AttributeError, ImportError, KeyError, TypeError, ValueError)
-
-
-def announce() -> bool:
-    """Add the pages to those that any scheduler will have that is made later in this process.
-
-    Returns
-    -------
-    bool
-        Whether they were added; not where Bokeh is missing or does not suit Dask.
-    """
-    try:
-        from distributed.dashboard import scheduler as dashboard
-    except ImportError:
-        return False
-    try:
-        from dask_em.dashboard.page import DOCUMENTS
-
-        for path, document in DOCUMENTS.items():
-            dashboard.applications.setdefault(path, document)
-    except _MISSING as error:
-        _warn(error)
-        return False
-    return True
 
 
 def install(scheduler: Scheduler) -> bool:

@@ -23,8 +23,8 @@ def notice(watch: Watch) -> str:
             "dask scheduler --preload dask_em.preload",
             "or add the service to it as it runs:",
             f"from distributed import Client\n"
-            f"from dask_em.preload import install\n\n"
-            f'install(Client("{address}"))',
+            f"from dask_em import install_service\n\n"
+            f'install_service(Client("{address}"))',
         )
     if not watch.feed.jobs:
         return _told(

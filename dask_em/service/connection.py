@@ -85,7 +85,7 @@ def _checked(answer: Any, address: str) -> dict[str, Any]:
         return answer
     raise ClusterError(
         f"the scheduler at {address} has no job service ({answer!r}); start it with `--preload "
-        "dask_em.preload`, or install it with dask_em.preload.install(client)"
+        "dask_em.preload`, or install it with dask_em.install_service(client)"
     )
 
 

@@ -54,7 +54,7 @@ async def _serve(told: Connection, jobs: int, passes: int) -> None:
         await asyncio.gather(*(_work(reports, names[i], i / jobs) for i in range(jobs)))
 
 
-async def _work(reports: object, id: str, phase: float) -> None:  # noqa: A002
+async def _work(reports: object, id: str, phase: float) -> None:
     from tests.dashboard.reports import Reports
 
     assert isinstance(reports, Reports)

@@ -18,7 +18,7 @@ from distributed import Scheduler
 from distributed.dashboard import scheduler as dashboard
 from tornado.httpclient import AsyncHTTPClient, HTTPClientError
 
-from dask_em.dashboard import announce, install
+from dask_em.dashboard import install
 from dask_em.dashboard.page import DOCUMENTS
 from tests.dashboard.reports import Reports
 
@@ -36,12 +36,6 @@ async def running(**options: Any) -> AsyncIterator[tuple[Scheduler, Get]]:
             return (await AsyncHTTPClient().fetch(url)).body.decode()
 
         yield scheduler, get
-
-
-@pytest.fixture
-def undone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is announced is for this test alone."""
-    monkeypatch.setattr(dashboard, "applications", dict(dashboard.applications))
 
 
 def test_a_running_scheduler_gets_the_page_once() -> None:
@@ -118,22 +112,6 @@ def test_a_prefix_is_kept() -> None:
     asyncio.run(check())
 
 
-@pytest.mark.usefixtures("undone")
-def test_what_was_announced_is_there_from_the_start() -> None:
-    async def check() -> None:
-        assert announce()
-        assert announce()
-        async with running() as (scheduler, get):
-            assert "runs no job service" in await _text(scheduler, "/em")
-            assert '<a href="em">' not in await get("/em")  # its tab comes with the service
-            assert install(scheduler)
-            page = await get("/em")
-            assert page.count('<a href="em">Em</a>') == 1
-            assert page.count('<a href="individual-em-jobs">Em Jobs</a>') == 1
-
-    asyncio.run(check())
-
-
 async def _text(scheduler: Scheduler, path: str) -> str:
     """The texts of a page."""
     url = f"http://127.0.0.1:{scheduler.http_server.port}{path}"
@@ -176,7 +154,7 @@ def test_a_dask_that_is_not_as_known_is_named_and_not_harmed(
 def test_without_bokeh_nothing_is_installed_and_nothing_raised() -> None:
     code = (
         "import sys; sys.modules['bokeh'] = None\n"
-        "from dask_em.dashboard import announce, install\n"
+        "from dask_em.dashboard import install\n"
         "print(announce(), install(object()))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -12,6 +12,7 @@ import zarr
 from distributed import Client, LocalCluster
 
 import dask_em
+from dask_em import install_service
 from dask_em.errors import (
     ClusterError,
     InputError,
@@ -20,7 +21,6 @@ from dask_em.errors import (
     SourceError,
     UnknownJobError,
 )
-from dask_em.preload import install
 from dask_em.service.client import Service
 
 pytestmark = pytest.mark.filterwarnings("ignore:Best performing initialization")
@@ -41,7 +41,7 @@ def cluster(store):
         memory_limit="1GiB",
     ) as cluster:
         with Client(cluster) as client:
-            install(client, store=str(store), heartbeat=0.1)
+            install_service(client, store=str(store), heartbeat=0.1)
         yield cluster
 
 

@@ -10,8 +10,8 @@ from distributed import Client, LocalCluster
 from distributed.security import Security
 
 import dask_em
+from dask_em import install_service
 from dask_em.errors import ClusterError
-from dask_em.preload import install
 
 TLS = "distributed.comm.tls"
 
@@ -49,7 +49,7 @@ def test_a_job_on_an_encrypted_cluster(certified, tmp_path):
     ) as cluster:
         assert cluster.scheduler_address.startswith("tls://")
         with Client(cluster) as client:
-            install(client, store=str(tmp_path / "store"))
+            install_service(client, store=str(tmp_path / "store"))
             job = dask_em.submit(told, client=client)
             np.testing.assert_allclose(job.result(timeout=60).means_, [rows.mean(axis=0)])
         # by its address, with the certificates of Dask's configuration
