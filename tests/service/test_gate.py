@@ -15,9 +15,12 @@ from urllib.parse import quote
 import dask
 import pytest
 from tornado.httpclient import HTTPClientError, HTTPRequest
+from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
 from tornado.websocket import websocket_connect
 
 from dask_em.service.http.bearer import Token
+from dask_em.service.http.gate import Gate
+from dask_em.service.http.hosts import Hosts
 from dask_em.service.http.table import ROOT, TABLE
 from tests.service.served import ROUTES, Reply, Served, served
 
@@ -119,11 +122,11 @@ def test_the_page_is_opened_with_the_token_once(server: Served) -> None:
     path = f"/status?theme=dark&token={QUOTED}&a=1%202"
     reply = server.ask("GET", path)
     assert reply.status == 303
-    assert reply.headers["Location"] == "/status?theme=dark&a=1%202"
+    assert reply.headers["Location"] == "./status?theme=dark&a=1%202"
     assert reply.headers["Referrer-Policy"] == "no-referrer"
     parts = {part.strip() for part in reply.headers["Set-Cookie"].split(";")[1:]}
     assert parts == {"HttpOnly", "SameSite=Strict", "Path=/"}
-    again = server.ask("GET", reply.headers["Location"], headers={"Cookie": cookie_of(reply)})
+    again = server.ask("GET", reply.headers["Location"][1:], headers={"Cookie": cookie_of(reply)})
     assert again.status == 200
 
 
@@ -150,17 +153,67 @@ def test_behind_https_a_cookie_is_secure(server: Served) -> None:
 
 
 @pytest.mark.parametrize(
+    ("prefix", "path"),
+    [
+        ("/user/ada/proxy/8787", "/user/ada/proxy/8787"),
+        ("/a; Domain=evil.example", "/"),
+        ("//", "/"),
+        ("a", "/"),
+    ],
+)
+def test_below_a_proxy_a_cookie_stays_there(server: Served, prefix: str, path: str) -> None:
+    asked = f"/status?token={QUOTED}"
+    reply = server.ask("GET", asked, headers={"X-Forwarded-Prefix": prefix})
+    parts = {part.strip() for part in reply.headers["Set-Cookie"].split(";")[1:]}
+    assert parts == {"HttpOnly", "SameSite=Strict", f"Path={path}"}
+
+
+def test_over_https_a_cookie_is_secure() -> None:
+    line = RequestStartLine("GET", "/status?token=s3cret", "HTTP/1.1")
+    request = HTTPServerRequest(headers=HTTPHeaders({"Host": "localhost"}), start_line=line)
+    for protocol, secure in (("http", False), ("https", True)):
+        request.protocol = protocol
+        answer = Gate("s3cret", Hosts()).answer(request)
+        assert answer is not None
+        assert answer.headers["Set-Cookie"].endswith("; Secure") is secure
+
+
+def test_secrets_are_compared_in_constant_time(
+    server: Served, cookie: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared: list[bytes] = []
+
+    def compare(one: bytes, other: bytes) -> bool:
+        compared.append(other)
+        return False
+
+    monkeypatch.setattr(hmac, "compare_digest", compare)
+    secret, value = TOKEN.encode(), cookie.partition("=")[2].encode()
+    for path, headers, expected in [
+        ("/status", BEARER, secret),
+        ("/status", {"Cookie": cookie}, value),
+        (f"/status?token={QUOTED}", {}, secret),
+    ]:
+        compared.clear()
+        assert server.ask("GET", path, headers=headers).status == 401
+        assert compared == [expected]
+
+
+@pytest.mark.parametrize(
     ("path", "target"),
     [
-        ("//evil.example/?token={}", "/evil.example/"),
-        ("///evil.example/?token={}&b", "/evil.example/?b"),
-        ("/\\evil.example?token={}", "/evil.example"),
-        ("/\\/evil.example?token={}", "/evil.example"),
-        ("http://evil.example/?token={}", "/"),
-        ("/status?%74oken={}&token={}", "/status"),
-        ("/status?token=wrong&token={}", "/status"),
-        ("/status?tokens=1&token={}", "/status?tokens=1"),
-        ("/?token={}", "/"),
+        ("//evil.example?token={}", "./evil.example"),
+        ("//evil.example/?token={}", "./"),
+        ("///evil.example/?token={}&b", "./?b"),
+        ("/\\evil.example?token={}", "./evil.example"),
+        ("/\\/evil.example?token={}", "./evil.example"),
+        ("http://evil.example/?token={}", "./"),
+        ("javascript:alert(1)?token={}", "./javascript:alert(1)"),
+        ("/status?%74oken={}&token={}", "./status"),
+        ("/status?token=wrong&token={}", "./status"),
+        ("/status?tokens=1&token={}", "./status?tokens=1"),
+        ("/json/counts.json?token={}", "./counts.json"),
+        ("/?token={}", "./"),
     ],
 )
 def test_it_leads_to_this_host_alone(server: Served, path: str, target: str) -> None:
@@ -189,7 +242,7 @@ def test_who_comes_from_another_site_is_led_on_by_a_page(server: Served) -> None
     assert "Set-Cookie" in reply.headers
     page = Refresh()
     page.feed(reply.body.decode())
-    assert page.content == '0; url=/status?a="><script>'
+    assert page.content == '0; url=./status?a="><script>'
     assert b"<script>" not in reply.body
 
 
@@ -294,7 +347,6 @@ def test_a_scheduler_is_closed_until_its_gate_stands() -> None:
             "/status",
             "/status/ws",
             "/metrics",
-            "/sitemap.json",
             "/healthy",
             f"{ROOT}/jobs",
         ):

@@ -2,7 +2,7 @@
 
 A scheduler listens before it runs what it preloads, and what that reads may take a while. Where
 there is a token, this module comes first in `distributed.scheduler.http.routes`; `install` takes
-its rule away. If that never happens, the scheduler stays closed.
+its rule away. If that never happens, the scheduler stays closed, but for the list of its paths.
 """
 
 from __future__ import annotations

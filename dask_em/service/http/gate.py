@@ -71,7 +71,7 @@ class Stop(Bounded):
 
     def prepare(self) -> None:
         # the log of requests shows addresses
-        self.request.uri = _without_token(self.request)
+        self.request.uri = self.request.path + _query(self.request)
         super().prepare()
 
     async def answer(self) -> None:
@@ -92,13 +92,11 @@ _UNAUTHORIZED = Refusal(
 
 def _admission(request: HTTPServerRequest, token: Token) -> Answer:
     """The cookie, and the way to the same page without the token in its address."""
-    target = _without_token(request)
-    secure = "https" in (request.protocol, request.headers.get("X-Forwarded-Proto"))
-    cookie = f"{token.cookie_name}={token.cookie_value}; HttpOnly; Path=/; SameSite=Strict"
-    headers = {
-        "Set-Cookie": f"{cookie}; Secure" if secure else cookie,
-        "Referrer-Policy": "no-referrer",
-    }
+    # relative to where the browser is: that may be below the prefix of a proxy, and cannot be
+    # another host
+    page_name = re.split(r"[/\\]", request.path)[-1]
+    target = f"./{page_name}{_query(request)}"
+    headers = {"Set-Cookie": _cookie(request, token), "Referrer-Policy": "no-referrer"}
     if request.headers.get("Sec-Fetch-Site", "none") in ("none", "same-origin"):
         return Answer(HTTPStatus.SEE_OTHER, headers={**headers, "Location": target})
     # a browser that comes from a link of another site would be sent on without the cookie
@@ -106,10 +104,17 @@ def _admission(request: HTTPServerRequest, token: Token) -> Answer:
     return Answer(body=page.encode(), content="text/html; charset=utf-8", headers=headers)
 
 
-def _without_token(request: HTTPServerRequest) -> str:
-    """The address of a request on this host, without its token."""
-    # what begins with two slashes, of either kind, would be another host
-    path = "/" + re.sub(r"^[/\\\s]+", "", request.path) if request.path[:1] == "/" else "/"
+def _cookie(request: HTTPServerRequest, token: Token) -> str:
+    # others may be served by the same name, below other prefixes
+    prefix = request.headers.get("X-Forwarded-Prefix", "")
+    path = prefix if re.fullmatch(r"(/[\w.~@%+:-]+)+", prefix, re.ASCII) else "/"
+    cookie = f"{token.cookie_name}={token.cookie_value}; HttpOnly; Path={path}; SameSite=Strict"
+    secure = "https" in (request.protocol, request.headers.get("X-Forwarded-Proto"))
+    return f"{cookie}; Secure" if secure else cookie
+
+
+def _query(request: HTTPServerRequest) -> str:
+    """The arguments of a request, without its token."""
     given = (one for one in request.query.split("&") if one)
     rest = [one for one in given if unquote_plus(one.partition("=")[0]) != "token"]
-    return f"{path}?{'&'.join(rest)}" if rest else path
+    return f"?{'&'.join(rest)}" if rest else ""
