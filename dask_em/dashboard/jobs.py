@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, final
 
-from bokeh.models import ColumnDataSource
+from bokeh.models import ColumnDataSource, CustomJS
 from bokeh.models.widgets.tables import DataTable, HTMLTemplateFormatter, TableColumn
 
 from dask_em.dashboard import formats
@@ -35,7 +35,10 @@ _COLUMNS = (
 _STYLE = """
 .bk-data-table { z-index: 0; }
 .slick-row { cursor: pointer; }
-"""  # the menu of the pages drops over the table
+.slick-cell.active { border-color: transparent; }
+"""  # the menu of the pages drops over the table, and it is rows that are chosen
+# Bokeh draws a table anew when rows come or go, and not always when cells change
+_REDRAW = "table.view.change.emit()"
 
 
 @final
@@ -47,7 +50,7 @@ class Jobs(Panel):
         self._rows: list[Row] = []
         self.source = ColumnDataSource({field: [] for field in FIELDS})
         self.source.selected.on_change("indices", self._choose)
-        self.root = DataTable(
+        table = self.root = DataTable(
             source=self.source,
             columns=[
                 TableColumn(
@@ -63,6 +66,9 @@ class Jobs(Panel):
             stylesheets=[_STYLE],
             **sizes,
         )
+        redraw = CustomJS(args={"table": table}, code=_REDRAW)
+        for change in ("patching", "data"):
+            self.source.js_on_change(change, redraw)
 
     def show(self, watch: Watch) -> None:
         rows = list(watch.feed.rows.values())

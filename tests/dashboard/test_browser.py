@@ -63,6 +63,8 @@ async def visit(reports: Reports | None, profile: Path, visited: Any) -> None:
 
 
 def test_page_with_jobs(tmp_path: Path) -> None:
+    reports = some_jobs()
+
     async def look(browser: Browser) -> None:
         await browser.until("window.found('.bk-Figure').length == 5")
         await browser.until("window.said().includes('dask-em cancel runs')")
@@ -72,8 +74,12 @@ def test_page_with_jobs(tmp_path: Path) -> None:
             await lies_side_by_side(browser, width)
         await a_point_tells(browser)
         await a_click_chooses(browser)
+        reports.read("runs", 3)
+        await browser.until("window.said().includes('23 / 100')")
+        reports.change("runs", state="done", ended=9e9)
+        await browser.until("!window.said().includes('running')")
 
-    asyncio.run(visit(some_jobs(), tmp_path, look))
+    asyncio.run(visit(reports, tmp_path, look))
 
 
 async def lies_side_by_side(browser: Browser, width: int) -> None:
