@@ -81,15 +81,16 @@ def test_a_session_is_kept_up_to_date_through_its_websocket() -> None:
 def follow(url: str, more: Callable[[], object]) -> list[list[int]]:
     """The passes that a page draws, from when it is opened until there are two more."""
     asyncio.set_event_loop(asyncio.new_event_loop())  # the client of Bokeh wants one of its thread
-    session = pull_session(url=url)
-    seen = [drawn(session)]
+    first = pull_session(url=url)
+    seen = [drawn(first)]
     more()
     until = time.monotonic() + 60
     while len(seen[-1]) < len(seen[0]) + 2 and time.monotonic() < until:
         time.sleep(0.05)
-        session.pull()
-        seen.append(drawn(session))
-    session.close()
+        again = pull_session(url=url, session_id=first.id)  # the same document
+        seen.append(drawn(again))
+        again.close()
+    first.close()
     asyncio.get_event_loop().close()
     return seen
 
