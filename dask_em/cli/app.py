@@ -15,6 +15,8 @@ from dask_em.cli.jobs.group import job
 from dask_em.cli.jobs.listing import jobs
 from dask_em.cli.jobs.logs import logs
 from dask_em.cli.jobs.result import result
+from dask_em.cli.jobs.run import run
+from dask_em.cli.jobs.serve import serve
 from dask_em.cli.jobs.steer import cancel, delete, resume
 from dask_em.cli.jobs.submit import submit
 from dask_em.cli.jobs.watch import watch
@@ -68,6 +70,7 @@ COMMANDS: dict[str, tuple[tuple[Callable[..., None], str], ...]] = {
         (demo, "dask-em demo --size 500MB"),
     ),
     "Jobs, which a scheduler runs": (
+        (serve, "dask-em serve --store jobs --workers 4 --memory 2GB"),
         (submit, "dask-em submit job.json --scheduler tcp://127.0.0.1:8786"),
         (jobs, "dask-em jobs --state running --owner ada"),
         (watch, "dask-em watch 3f2a91c0"),
@@ -76,6 +79,7 @@ COMMANDS: dict[str, tuple[tuple[Callable[..., None], str], ...]] = {
         (resume, "dask-em resume 3f2a91c0"),
         (result, "dask-em result 3f2a91c0 --out model.zarr"),
         (delete, "dask-em delete 3f2a91c0"),
+        (run, "dask-em run job.json --workers 4 --memory 2GB"),
     ),
 }
 

@@ -21,7 +21,15 @@ if TYPE_CHECKING:
 
     from dask_em.engine.plan import Resources
 
-__all__ = ["WAIT", "check_reachable", "connected", "peak_memory", "resources_of"]
+__all__ = [
+    "PATIENCE",
+    "WAIT",
+    "check_reachable",
+    "connected",
+    "peak_memory",
+    "resources_of",
+    "sigint_blocked",
+]
 
 #: seconds to wait for a scheduler
 PATIENCE = 5
@@ -124,7 +132,7 @@ def _started(cluster: Cluster, timeout: float) -> Iterator[Client]:
     from distributed import Client, LocalCluster
 
     with TemporaryDirectory(prefix="dask-em-", ignore_cleanup_errors=True) as scratch:
-        with warnings.catch_warnings(), _sigint_blocked():
+        with warnings.catch_warnings(), sigint_blocked():
             warnings.simplefilter("ignore")  # the port of the dashboard is taken: another is found
             started = LocalCluster(
                 n_workers=cluster.n_workers,
@@ -148,7 +156,7 @@ def _started(cluster: Cluster, timeout: float) -> Iterator[Client]:
 
 
 @contextmanager
-def _sigint_blocked() -> Iterator[None]:
+def sigint_blocked() -> Iterator[None]:
     """Processes started inside do not see Ctrl-C: whoever started them closes them."""
     if current_thread() is not main_thread():
         yield

@@ -66,7 +66,7 @@ if TYPE_CHECKING:
     from dask_em.cli.live import Progress
     from dask_em.engine.source import Source
 
-__all__ = ["fit", "fit_on"]
+__all__ = ["fit", "fit_document", "fit_on", "tell_fit"]
 
 
 def fit(
@@ -185,9 +185,9 @@ def fit(
         peak = None if client is None or cluster.n_workers is None else peak_memory(client)
     seconds = time.perf_counter() - begin
     if as_json:
-        print_json(_document(estimator, out, seconds, peak))
+        print_json(fit_document(estimator, out, seconds, peak))
         return
-    _tell(estimator, f"saved {out} ({effort(seconds, peak, cluster.memory)})")
+    tell_fit(estimator, f"saved {out} ({effort(seconds, peak, cluster.memory)})")
     steps = [f"{step}{cluster.flags()}" for step in description_of(estimator).next_steps(out, data)]
     print(f"next: {steps[0]}")
     for step in (*steps[1:], f"dask-em show {out}"):
@@ -235,7 +235,8 @@ def fit_on(
     remember(estimator, features=selected.features, sample_dims=selected.sample_dims)
 
 
-def _tell(estimator: Estimator, saved: str) -> None:
+def tell_fit(estimator: Estimator, saved: str) -> None:
+    """Say how a fit ended, and where its model is."""
     described = description_of(estimator)
     print(described.ending)
     for subject, words in described.remarks().items():
@@ -243,7 +244,10 @@ def _tell(estimator: Estimator, saved: str) -> None:
     print(saved)
 
 
-def _document(estimator: Estimator, out: str, seconds: float, peak: int | None) -> dict[str, Any]:
+def fit_document(
+    estimator: Estimator, out: str, seconds: float, peak: int | None
+) -> dict[str, Any]:
+    """The same as JSON has it."""
     described = description_of(estimator)
     return {
         "model": out,

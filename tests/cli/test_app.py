@@ -11,7 +11,19 @@ from dask_em.cli.outcome import in_words_of_the_command
 from tests.cli.conftest import run
 
 MODELS = ["inspect", "plan", "fit", "sweep", "predict", "transform", "fill", "show", "demo"]
-JOBS = ["submit", "jobs", "watch", "logs", "cancel", "resume", "result", "delete", "job"]
+JOBS = [
+    "serve",
+    "run",
+    "submit",
+    "jobs",
+    "watch",
+    "logs",
+    "cancel",
+    "resume",
+    "result",
+    "delete",
+    "job",
+]
 COMMANDS = MODELS + JOBS
 
 
