@@ -115,12 +115,12 @@ def _scheduler(
 
 
 def _install(client: Client, settings: dict[str, Any]) -> None:
-    from dask_em.preload import install
+    from dask_em.installation import install_service
     from dask_em.service.client import Service
 
     logger = logging.getLogger("dask_em.service")
     logger.setLevel(logging.CRITICAL)  # what it warns of now is raised below
-    install(client, **settings)
+    install_service(client, **settings)
     with suppress(UnknownJobError):  # a service that cannot start says why to whoever asks
         Service.connect(client).job("-")
     logger.setLevel(logging.NOTSET)
