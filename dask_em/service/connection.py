@@ -103,7 +103,7 @@ def found() -> Client | str:
     with suppress(ValueError):
         return get_client()
     address: str | None = dask.config.get("scheduler-address", None)
-    if address is None:
+    if not address:
         raise ClusterError(
             "there is no Dask client, and no scheduler is named; give its address (client=, "
             "--scheduler, or DASK_SCHEDULER_ADDRESS), or start a service here: `dask-em serve`"
