@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory, mkstemp
+from tempfile import TemporaryDirectory
 from typing import Any, TypeAlias
 from uuid import uuid4
 
@@ -69,10 +69,6 @@ class Place(ABC):
     @abstractmethod
     def files(self) -> Files:
         """The folder of the place."""
-
-    @abstractmethod
-    def write(self, name: str, data: bytes) -> None:
-        """Write a file in the folder, which must be there; the file takes its place as a whole."""
 
     @abstractmethod
     def draft(self, overwrite: bool) -> AbstractContextManager[Draft]:
@@ -172,18 +168,6 @@ class LocalPlace(Place):
     def files(self) -> Files:
         return open_files(str(self.path))
 
-    def write(self, name: str, data: bytes) -> None:
-        handle, made = mkstemp(dir=self.path, prefix=f".{name}.", suffix=".tmp")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(made, self.path / name)
-        finally:
-            with suppress(FileNotFoundError):
-                os.remove(made)
-
     @contextmanager
     def draft(self, overwrite: bool) -> Iterator[Draft]:
         with self.scratch(overwrite) as scratch:
@@ -229,9 +213,6 @@ class RemotePlace(Place):
 
     def files(self) -> Files:
         return open_files(self.url, self.options)
-
-    def write(self, name: str, data: bytes) -> None:
-        self.files().write(name, data)
 
     @contextmanager
     def draft(self, overwrite: bool) -> Iterator[Draft]:

@@ -61,7 +61,9 @@ class Done:
                     f"the checkpoint {self.place} is not there on a worker: either it was removed, "
                     "or the worker does not mount the folder; give one that all workers mount"
                 )
-            self.place.write(_name(leaves), json.dumps(told, default=methodcaller("item")).encode())
+            self.place.files().write(
+                _name(leaves), json.dumps(told, default=methodcaller("item")).encode()
+            )
 
     def among(self, tasks: Sequence[Sequence[Partition]]) -> list[Tally | None]:
         """For each task its tally; None for those that are not done."""

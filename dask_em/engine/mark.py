@@ -9,7 +9,7 @@ from typing import Any
 
 from dask_em.engine.fingerprint import Facts, differences
 from dask_em.errors import ArchiveError
-from dask_em.place import LocalPlace, Place
+from dask_em.place import Place
 
 __all__ = ["ANEW", "MARK", "ROOM", "Mark", "is_left"]
 
@@ -41,8 +41,14 @@ class Mark:
     work: str
     same: str
 
-    def find(self, place: Place, wanted: Facts) -> dict[str, Any] | None:
+    def find(self, place: Place, wanted: Facts | None) -> dict[str, Any] | None:
         """What the mark at a place tells; None where nothing is, or an empty folder.
+
+        Parameters
+        ----------
+        place : Place
+        wanted : mapping, or None
+            The specification of the work; None as long as it is not known.
 
         Raises
         ------
@@ -55,12 +61,29 @@ class Mark:
         self._check(place, found, wanted)
         return found
 
-    def write(self, place: Place, wanted: Facts, **told: Any) -> None:
+    def write(self, place: Place, wanted: Facts | None, **told: Any) -> None:
         """Mark a folder, which is made where it is not there, and say more."""
         mark = {"format": self.format, "version": self.version, "specification": wanted, **told}
-        if isinstance(place, LocalPlace):
-            place.path.mkdir(parents=True, exist_ok=True)
-        place.write(MARK, json.dumps(mark, indent=1).encode())
+        files = place.files()
+        files.make_folder()
+        files.write(MARK, json.dumps(mark, indent=1).encode())
+
+    def check_same(self, place: Place, there: Facts | None, here: Facts | None) -> None:
+        """Refuse the checkpoint of other work, as far as specifications are known.
+
+        Raises
+        ------
+        ArchiveError
+            Which names what differs.
+        """
+        if there is None or here is None:
+            return
+        found = differences(there, here, "there", "here")
+        if found:
+            raise ArchiveError(
+                f"the checkpoint {place} is that of another {self.work}: {found}; go on with the "
+                f"same {self.same}, or {ANEW}"
+            )
 
     def _is_there(self, place: Place) -> bool:
         files = place.files()
@@ -77,18 +100,13 @@ class Mark:
             )
         return MARK in names
 
-    def _check(self, place: Place, mark: Any, wanted: Facts) -> None:
+    def _check(self, place: Place, mark: Any, wanted: Facts | None) -> None:
         version = mark["version"] if mark.get("format") == self.format else None
         if not isinstance(version, list):
             raise ArchiveError(f"{place} is not a checkpoint of a {self.work}; {ANEW}")
         if version != self.version:
             raise ArchiveError(self._of_another_version(place, version))
-        found = differences(mark["specification"], wanted, "there", "here")
-        if found:
-            raise ArchiveError(
-                f"the checkpoint {place} is that of another {self.work}: {found}; go on with the "
-                f"same {self.same}, or {ANEW}"
-            )
+        self.check_same(place, mark["specification"], wanted)
 
     def _of_another_version(self, place: Place, version: list[int]) -> str:
         theirs, mine = (".".join(map(str, one)) for one in (version, self.version))

@@ -16,11 +16,14 @@ from dask_em.engine.monitor import Monitor, PassRecord
 from dask_em.engine.plan import Plan
 from dask_em.engine.runner import choose_runner
 from dask_em.engine.source import Partition, Source
+from dask_em.engine.specification import pass_specification
 from dask_em.engine.stream import Piece, Reading, Tally, fold_leaves
 from dask_em.errors import DataError
 
 if TYPE_CHECKING:
     from distributed import Client
+
+    from dask_em.engine.checkpoint import Checkpoint
 
 __all__ = ["moments"]
 
@@ -43,12 +46,39 @@ def moments(
     missing: str = "error",
     on_bad_chunk: str = "raise",
     monitor: Monitor | None = None,
+    checkpoint: Checkpoint | None = None,
+    number: int = 0,
 ) -> tuple[FeatureMoments, PassRecord]:
     """The moments of all rows that would enter a fit, and the record of the pass.
 
     They do not depend on tasks or workers, to the bit. Parameters and errors are those of `fit`.
+
+    Parameters
+    ----------
+    checkpoint : Checkpoint, optional
+        Of the fit: what the pass finds is kept there, and where it is there no pass is made.
+    number : int
+        Of the pass, among those before the fit.
     """
-    runner, monitor = choose_runner(source, client), monitor or Monitor()
+    monitor = monitor or Monitor()
+    if checkpoint is None:
+        found, record = _pass(source, client, missing, on_bad_chunk, monitor)
+    else:
+        options = {"missing": missing, "on_bad_chunk": on_bad_chunk}
+        wanted = pass_specification(source.fingerprint(), options)
+        kept = checkpoint.moments(number, wanted)
+        if kept is None:
+            made = _pass(source, client, missing, on_bad_chunk, monitor)
+            kept = checkpoint.keep_moments(number, *made, wanted)
+        found, record = kept.moments, kept.record
+    monitor.end(record)
+    return found, record
+
+
+def _pass(
+    source: Source, client: Client | None, missing: str, on_bad_chunk: str, monitor: Monitor
+) -> tuple[FeatureMoments, PassRecord]:
+    runner = choose_runner(source, client)
     plan, watch = Plan.make(source, runner.resources), Watch(source)
     reading = Reading(source.schema, Missing(missing, modelled=True), on_bad_chunk)
     monitor.begin("moments", 0, plan.n_tasks)
@@ -61,9 +91,8 @@ def moments(
             f"{source.schema.describe} has no row that could tell means and deviations: none is of "
             "positive weight and observed; mend or select the data"
         )
-    record = record_of("moments", 0, found.tally, time.perf_counter() - begin, plan.n_tasks)
-    monitor.end(record)
-    return found.moments, record
+    seconds = time.perf_counter() - begin
+    return found.moments, record_of("moments", 0, found.tally, seconds, plan.n_tasks)
 
 
 def _sum_leaves(

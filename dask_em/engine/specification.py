@@ -1,8 +1,8 @@
-"""The specification of a fit, or of answers: all that decides the numbers, as named facts."""
+"""Specifications: all that decides the numbers of a fit, a pass or answers, as named facts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,14 +15,14 @@ from dask_em.errors import InputError
 if TYPE_CHECKING:
     from dask_em.engine.predict import Prediction
 
-__all__ = ["answers_specification", "specification"]
+__all__ = ["answers_specification", "pass_specification", "specification"]
 
 
 def specification(
     model: Model[Any, Any],
     source: Fingerprint,
     start: Record | None,
-    rng: np.random.Generator | None,
+    rng: np.random.Generator | Sequence[np.random.Generator] | None,
     options: Facts,
 ) -> dict[str, Any]:
     """All that decides the numbers of a fit, by name; when it stops is not among it.
@@ -33,17 +33,15 @@ def specification(
     source : Fingerprint
     start : Record, optional
         Parameters that were given.
-    rng : numpy.random.Generator, optional
-        As it was given; where it was not, chance is not part of the fit.
+    rng : numpy.random.Generator, or several, optional
+        As given; where none was, chance is not part of the fit.
     options : mapping
     """
-    chance = None if rng is None else digest(rng.bit_generator.state)
     return {
         **_facts("model", model),
-        **{f"the rows' {name}": fact for name, fact in source.facts.items()},
-        **options,
+        **pass_specification(source, options),
         **({"start": None} if start is None else _facts("start", start)),
-        "rng": chance,
+        "rng": None if rng is None else _chance(rng),
     }
 
 
@@ -85,6 +83,17 @@ def answers_specification(
         "answers": ", ".join(f"{q.name} {q.dtype} {q.trailing}" for q in prediction.queries),
         **outputs,
     }
+
+
+def pass_specification(source: Fingerprint, options: Facts) -> dict[str, Any]:
+    """All that decides what a pass over rows finds that no model sees."""
+    return {**{f"the rows' {name}": fact for name, fact in source.facts.items()}, **options}
+
+
+def _chance(rng: np.random.Generator | Sequence[np.random.Generator]) -> str:
+    if isinstance(rng, Sequence):
+        return digest([one.bit_generator.state for one in rng])
+    return digest(rng.bit_generator.state)
 
 
 def _facts(name: str, record: Record) -> dict[str, Any]:

@@ -54,6 +54,7 @@ def fit_rows(
         The fit, with the passes that the mapping took; and the dtype of the rows.
     """
     monitor = monitor or Verbose.of(estimator)
+    kept = selection.checkpoint(checkpoint, data)
     with features_kept_on_failure(estimator):
         prepared = prepare(
             open_rows(estimator, data, sample_weight, selection, reset=True),
@@ -62,8 +63,8 @@ def fit_rows(
             missing=estimator.missing,
             on_bad_chunk=estimator.on_bad_chunk,
             monitor=monitor,
+            checkpoint=kept,
         )
-        kept = selection.checkpoint(checkpoint, data)
         fitted = fit(estimator, prepared.source, client, monitor, kept, cache)
     estimator._selection, estimator.mapping_ = selection.remembered, prepared.mapping
     return prepared.completed(fitted), np.dtype(prepared.source.schema.dtype)

@@ -60,12 +60,12 @@ def fit(
         where=where,
         storage_options=storage_options,
     )
-    shared = ("client", "missing", "on_bad_chunk", "monitor")
-    given = {name: options[name] for name in shared if name in options}
-    prepared = prepare(source, mapping, **given)
     if "checkpoint" in options:
         from dask_em.estimators.rows import Selection  # it brings scikit-learn along
 
         selection = Selection(features, sample_dims, storage_options)
         options["checkpoint"] = selection.checkpoint(options["checkpoint"], data)
+    shared = ("client", "missing", "on_bad_chunk", "monitor", "checkpoint")
+    given = {name: options[name] for name in shared if name in options}
+    prepared = prepare(source, mapping, **given)
     return prepared.completed(engine.fit(model, prepared.source, **options))

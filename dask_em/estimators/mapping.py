@@ -23,6 +23,8 @@ from dask_em.sources.mapped import MappedSource, features_of
 if TYPE_CHECKING:
     from distributed import Client
 
+    from dask_em.place import URL, Place
+
 __all__ = [
     "Prepared",
     "fitted_features",
@@ -57,27 +59,38 @@ def prepare(
     missing: str = "error",
     on_bad_chunk: str = "raise",
     monitor: Monitor | None = None,
+    checkpoint: URL | Place | None = None,
 ) -> Prepared:
     """Learn what steps have to know of the data, a pass for each that does, and map the rows.
-
-    The passes are the same to the bit wherever they are made, so that a fit that goes on from a
-    checkpoint makes them again.
 
     Parameters
     ----------
     given : sequence of steps, or one
     client, missing, on_bad_chunk, monitor
         As in `dask_em.engine.fit.fit`.
+    checkpoint : str, path or Place, optional
+        That of the fit to follow, which keeps what the passes find: they are not made again.
     """
     chain = Chain.of(given)
     if not chain:
         return Prepared(source, None)
     history: list[PassRecord] = []
+    kept = None
+    if checkpoint is not None and chain.needs_moments:
+        from dask_em.engine.checkpoint import Checkpoint  # it brings Zarr along
+
+        kept = Checkpoint.open(checkpoint)
 
     def learned(step: MappingStep, features: Features, before: Chain) -> MappingStep:
         seen = MappedSource(source, before) if before else source
         found, record = moments(
-            seen, client=client, missing=missing, on_bad_chunk=on_bad_chunk, monitor=monitor
+            seen,
+            client=client,
+            missing=missing,
+            on_bad_chunk=on_bad_chunk,
+            monitor=monitor,
+            checkpoint=kept,
+            number=len(history),
         )
         history.append(record)
         return step.fitted(features, found)

@@ -121,12 +121,17 @@ class Files:
         return bytes(self._call(lambda: self.system.cat_file(self._inside(name)), name))
 
     def write(self, name: str, data: bytes) -> None:
-        """Write a file, and its folder if there is none: it is whole or as it was."""
+        """Write a file in the folder, which is there: the file is whole or as it was."""
         inside = self._inside(name)
         if self.is_local:
             _write_whole(Path(inside), data)
         else:
             self._call(lambda: self.system.pipe_file(inside, data), name)
+
+    def make_folder(self, name: str = "") -> None:
+        """Make the folder, or one in it, if it is not there; object stores need none."""
+        if self.is_local:
+            os.makedirs(self._inside(name), exist_ok=True)
 
     @property
     def is_local(self) -> bool:
@@ -191,8 +196,7 @@ class Files:
 
 def _write_whole(path: Path, data: bytes) -> None:
     """Write a file that takes its place as a whole, on the disk when this returns."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, made = mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=".tmp")
+    handle, made = mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)

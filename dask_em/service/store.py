@@ -108,6 +108,7 @@ class JobStore:
 
     def add(self, job: Job, spec: str, key: str | None) -> None:
         """Keep a new job."""
+        self._files.make_folder(f"jobs/{job.id}")
         self._files.write(f"jobs/{job.id}/{SPEC}", spec.encode())
         self.save(job, key)
 
@@ -144,6 +145,7 @@ class JobStore:
 
     def claim(self, who: Mapping[str, Any]) -> dict[str, Any] | None:
         """Say who serves the store; return who did."""
+        self._files.make_folder()
         before = self.claimed()
         self._files.write("service.json", json.dumps(who, indent=1).encode())
         return before

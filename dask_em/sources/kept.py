@@ -206,7 +206,7 @@ class _Prefix(Draft):
 
     def _tell(self, begun: bool) -> None:
         told = {"ledger": self._ledger, "begun": begun, "replaces": self.replaces}
-        self.place.write(CLAIM, json.dumps(told).encode())
+        self.place.files().write(CLAIM, json.dumps(told).encode())
 
 
 def _claim(place: Place) -> dict[str, Any]:
