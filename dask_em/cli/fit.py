@@ -39,6 +39,7 @@ from dask_em.cli.model_options import (
 from dask_em.cli.options import (
     JSON,
     Cache,
+    Checkpoint,
     Cluster,
     Data,
     Features,
@@ -57,7 +58,7 @@ from dask_em.cli.options import (
     cache_bytes,
 )
 from dask_em.cli.results import conclusion, effort, passes_document
-from dask_em.cli.saving import check_writable
+from dask_em.cli.saving import check_writable, kept_at
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -121,13 +122,7 @@ def fit(
     memory: Memory = None,
     threads: Threads = 1,
     timeout: Timeout = WAIT,
-    checkpoint: Annotated[
-        str | None,
-        typer.Option(
-            metavar="PATH",
-            help="Folder in which every pass is kept; the same command goes on from it.",
-        ),
-    ] = None,
+    checkpoint: Checkpoint = None,
     cache: Cache = "off",
     overwrite: Overwrite = False,
     as_json: JSON = False,
@@ -209,8 +204,6 @@ def fit_on(
     from dask_em.cli.text import count, plural, size
     from dask_em.estimators.rows import remember
     from dask_em.mapping.affine import Standardize
-    from dask_em.place import parse_place
-    from dask_em.remote.secrets import without_secrets
 
     schema = source.schema
     rows = "" if schema.n_rows is None else f"{count(schema.n_rows)} rows of "
@@ -218,17 +211,11 @@ def fit_on(
         f"{schema.describe}: {rows}{schema.n_features} features, {size(schema.nbytes)} in "
         f"{plural(schema.n_chunks, 'chunk')}"
     )
-    kept_at: Any = None
-    if checkpoint is not None:
-        kept_at = parse_place(checkpoint, selected.options_of(checkpoint))
-        progress.say(
-            f"each pass is kept in {without_secrets(checkpoint)}; the same command goes on from it"
-        )
     estimator.fit(
         source,
         mapping=[Standardize()] if standardize else None,
         client=client,
-        checkpoint=kept_at,
+        checkpoint=kept_at(checkpoint, selected, progress),
         cache=cache,
         monitor=progress,
     )

@@ -140,6 +140,13 @@ Timeout: TypeAlias = Annotated[
         rich_help_panel=CLUSTER,
     ),
 ]
+Checkpoint: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PATH",
+        help="Folder in which every pass is kept; the same command goes on from it.",
+    ),
+]
 Overwrite: TypeAlias = Annotated[
     bool, typer.Option("--overwrite", help="Replace what an earlier run wrote there.")
 ]

@@ -1,14 +1,18 @@
-"""Whether a model can be saved, asked before the work."""
+"""Where a model is saved and its passes are kept, asked before the work."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dask_em.errors import ArchiveError
 
-__all__ = ["check_writable"]
+if TYPE_CHECKING:
+    from dask_em.cli.live import Progress
+    from dask_em.cli.options import Selected
+
+__all__ = ["check_writable", "kept_at"]
 
 
 def check_writable(
@@ -33,3 +37,16 @@ def check_writable(
                 f"{place} cannot be written: {folder} is no folder that you may write; choose "
                 "another path"
             )
+
+
+def kept_at(checkpoint: str | None, selected: Selected, progress: Progress) -> Any:
+    """The place in which every pass is kept, and who watches is told of it; None if none is."""
+    if checkpoint is None:
+        return None
+    from dask_em.place import parse_place
+    from dask_em.remote.secrets import without_secrets
+
+    progress.say(
+        f"each pass is kept in {without_secrets(checkpoint)}; the same command goes on from it"
+    )
+    return parse_place(checkpoint, selected.options_of(checkpoint))

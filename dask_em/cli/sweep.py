@@ -31,6 +31,7 @@ from dask_em.cli.model_options import (
 from dask_em.cli.options import (
     JSON,
     Cache,
+    Checkpoint,
     Cluster,
     Data,
     Features,
@@ -49,7 +50,7 @@ from dask_em.cli.options import (
     cache_bytes,
 )
 from dask_em.cli.results import effort, next_command
-from dask_em.cli.saving import check_writable
+from dask_em.cli.saving import check_writable, kept_at
 
 if TYPE_CHECKING:
     from dask_em.estimators.sweep import Sweep
@@ -118,6 +119,7 @@ def sweep(
     memory: Memory = None,
     threads: Threads = 1,
     timeout: Timeout = WAIT,
+    checkpoint: Checkpoint = None,
     cache: Cache = "off",
     overwrite: Overwrite = False,
     as_json: JSON = False,
@@ -167,6 +169,7 @@ def sweep(
             storage_options=selected.options_of(data),
             mapping=[Standardize()] if standardize else None,
             client=client,
+            checkpoint=kept_at(checkpoint, selected, progress),
             cache=kept,
             monitor=progress,
         )

@@ -23,6 +23,8 @@ Facts: TypeAlias = Mapping[str, bool | int | float | str | None]
 
 #: values of an array in memory that are looked at
 PROBED_VALUES = 4096
+#: differences that are told; those of two sweeps may be hundreds
+MOST_TOLD = 6
 
 
 @dataclass(frozen=True)
@@ -87,12 +89,14 @@ class Watch:
 
 
 def differences(left: Facts, right: Facts, there: str, here: str) -> str:
-    """Which facts differ, and their values on both sides; empty if none do."""
+    """The first facts that differ, and their values on both sides; empty if none do."""
     names = [name for name in {**left, **right} if left.get(name) != right.get(name)]
-    return "; ".join(
+    told = [
         f"{name} is {_shown(left.get(name))} {there} and {_shown(right.get(name))} {here}"
-        for name in names
-    )
+        for name in names[:MOST_TOLD]
+    ]
+    more = len(names) - len(told)
+    return "; ".join([*told, f"{more} more"] if more else told)
 
 
 def digest(value: Any) -> str:

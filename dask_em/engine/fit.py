@@ -25,11 +25,12 @@ from dask_em.engine.gaps import missing_of, with_gaps
 from dask_em.engine.limits import one_blas_thread
 from dask_em.engine.loop import iterate
 from dask_em.engine.mending import Mending
-from dask_em.engine.method import method_of, surrogate_of
+from dask_em.engine.method import algorithm_of, method_of, surrogate_of
 from dask_em.engine.monitor import Monitor, PassRecord
 from dask_em.engine.passes import Passes
 from dask_em.engine.runner import choose_runner
 from dask_em.engine.source import Source
+from dask_em.engine.specification import specification
 from dask_em.engine.stream import Reading
 from dask_em.engine.trail import Trail
 from dask_em.mapping.chain import Chain
@@ -174,10 +175,9 @@ def fit(
     if checkpoint is not None:
         # it brings Zarr along, which fits in memory do without
         from dask_em.engine.checkpoint import Checkpoint
-        from dask_em.engine.specification import specification
 
         options: dict[str, Any] = {
-            "algorithm": "accelerated" if method == "extrapolated" else method,
+            "algorithm": algorithm_of(method),
             "n_init": n_init,
             "init_sample": init_sample,
             "missing": missing,

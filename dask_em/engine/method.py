@@ -13,6 +13,7 @@ from dask_em.errors import InputError
 
 __all__ = [
     "ALGORITHMS",
+    "algorithm_of",
     "check_algorithm",
     "geometry_of",
     "method_of",
@@ -50,6 +51,11 @@ def method_of(algorithm: str, model: Any, source: Source) -> str:
     if geometry_of(model) is None and spectral_of(model) is None:
         return "extrapolated"
     return "accelerated"
+
+
+def algorithm_of(method: str) -> str:
+    """What a method is called where its user is told of it."""
+    return "accelerated" if method == "extrapolated" else method
 
 
 def geometry_of(model: Any) -> Geometry[Any, Any] | None:

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from distributed import Client
     from rich.table import Table
 
+    from dask_em.place import URL
+
 __all__ = ["Candidate", "Sweep", "sweep"]
 
 
@@ -124,6 +126,7 @@ def sweep(
     storage_options: Mapping[str, Any] | None = None,
     mapping: Any = None,
     client: Client | None = None,
+    checkpoint: URL | None = None,
     cache: str | int = "off",
     monitor: Monitor | None = None,
 ) -> Sweep:
@@ -157,6 +160,9 @@ def sweep(
         As in `GaussianMixture`.
     sample_weight, features, sample_dims, where, storage_options, mapping, client, cache, monitor
         As in `GaussianMixture.fit`.
+    checkpoint : str or path, optional
+        Of a folder, as in `GaussianMixture.fit`, in which every pass leaves where all mixtures
+        stand. The same call goes on from there, bit for bit.
 
     Returns
     -------
@@ -193,6 +199,7 @@ def sweep(
     }
     estimators = _estimators(_listed(n_components), _listed(covariance_type), options)
     selection = Selection(features, sample_dims, storage_options, where)
+    kept = selection.checkpoint(checkpoint, data)
     rows = open_rows(estimators[0], data, sample_weight, selection, reset=True)
     prepared = prepare(
         rows,
@@ -201,6 +208,7 @@ def sweep(
         missing=missing,
         on_bad_chunk=on_bad_chunk,
         monitor=monitor,
+        checkpoint=kept,
     )
     source = prepared.source
     entries = [(estimator, init) for estimator in estimators for init in range(n_init)]
@@ -208,13 +216,15 @@ def sweep(
     found = fit_many(
         models,
         source,
-        list(_chances(entries, random_state)),
+        # any chance will do for a sweep that goes on: it takes that of its checkpoint
+        None if random_state is None and kept is not None else [*_chances(entries, random_state)],
         client=client,
         stopping=Stopping(tol, max_iter, tol_gap),
         missing=missing,
         on_bad_chunk=on_bad_chunk,
         algorithm=algorithm,
         cache=cache,
+        checkpoint=kept,
         monitor=monitor,
     )
     candidates = tuple(

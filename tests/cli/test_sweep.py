@@ -41,6 +41,22 @@ def test_json_is_one_document(store: str, flags: list[str], criterion: str) -> N
     assert found["passes"][0]["kind"] == "first"
 
 
+def test_checkpoint_goes_on(store: str) -> None:
+    words = ["sweep", store, "-k", "2,3", "--covariance", "full", "--seed", 0, "--standardize"]
+    words += ["--tol", "1e-9", "--init", "random", "--json"]
+    whole = json.loads(run(*words, "--max-iter", 4).stdout)
+    kept = ["--checkpoint", "run.ckpt"]
+    run(*words, *kept, "--max-iter", 1)
+    result = run(*words, *kept, "--max-iter", 4)
+    assert "each pass is kept in run.ckpt; the same command goes on from it" in result.stderr
+    found = json.loads(result.stdout)
+    assert found["candidates"] == whole["candidates"]
+    assert found["best"] == whole["best"]
+    assert [one["kind"] for one in found["passes"]] == [one["kind"] for one in whole["passes"]]
+    other = run(*words, *kept, "-k", "2,4", code=1).stderr
+    assert "n_components is 3 there and 4 here" in other
+
+
 def test_a_mixture_that_fails_is_listed(store: str) -> None:
     words = ["sweep", store, "-k", "1,12001", "--covariance", "diag"]
     assert "failed: Expected n_samples >= n_components" in run(*words).stdout
