@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, final
 from bokeh.models import ColumnDataSource, CustomJSHover, DataRange1d, HoverTool
 
 from dask_em.dashboard.colours import MARKS, OTHER_MARK, SHOWN
-from dask_em.dashboard.panel import TIP, Panel, plot
+from dask_em.dashboard.panel import TIP, Panel, few, plot, see
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,7 +63,9 @@ class LogLikelihood(Panel):
         self.line = self.figure.line(
             "number", "objective", source=watch.passes.source, color=SHOWN, line_width=2
         )
-        self.figure.scatter("number", "objective", source=watch.passes.source, color=SHOWN, size=4)
+        self.points = self.figure.scatter(
+            "number", "objective", source=watch.passes.source, color=SHOWN, size=4
+        )
         marks = self.figure.scatter(
             "number",
             "objective",
@@ -97,6 +99,7 @@ class LogLikelihood(Panel):
         )
 
     def show(self, watch: Watch) -> None:
+        see(self.points, few(watch))
         self._show_marks(watch)
         self._show_others(watch)
 

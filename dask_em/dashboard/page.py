@@ -14,7 +14,8 @@ from dask_em.dashboard.board import Board
 from dask_em.dashboard.curve import LogLikelihood
 from dask_em.dashboard.details import Counts, Details
 from dask_em.dashboard.jobs import Jobs
-from dask_em.dashboard.speed import BytesPerSecond, RowsPerSecond, SecondsPerPass
+from dask_em.dashboard.rates import bytes_per_second, rows_per_second
+from dask_em.dashboard.seconds import SecondsPerPass
 from dask_em.dashboard.weights import Weights
 
 if TYPE_CHECKING:
@@ -52,8 +53,8 @@ def whole(watch: Watch) -> tuple[list[Panel], UIElement]:
     curve = LogLikelihood(watch, **both, styles={"flex": "2 1 0"})
     weights = Weights(watch, **both, styles={"flex": "1 1 0"})
     seconds = SecondsPerPass(watch, **both)
-    rows = RowsPerSecond(watch, **both)
-    nbytes = BytesPerSecond(watch, **both)
+    rows = rows_per_second(watch, **both)
+    nbytes = bytes_per_second(watch, **both)
     # the first pass, of moments, has bars but no log-likelihood
     curve.passes.renderers = [curve.line, *seconds.bars]
     for panel in (seconds, rows, nbytes):
@@ -105,7 +106,7 @@ DOCUMENTS: dict[str, Maker] = {
     "/individual-em-jobs": _individual("Jobs", Jobs),
     "/individual-em-log-likelihood": _individual("Log-likelihood", LogLikelihood),
     "/individual-em-seconds-per-pass": _individual("Seconds per pass", SecondsPerPass),
-    "/individual-em-rows-per-second": _individual("Rows per second", RowsPerSecond),
-    "/individual-em-bytes-per-second": _individual("Bytes per second", BytesPerSecond),
+    "/individual-em-rows-per-second": _individual("Rows per second", rows_per_second),
+    "/individual-em-bytes-per-second": _individual("Bytes per second", bytes_per_second),
     "/individual-em-weights": _individual("Weights", Weights),
 }

@@ -5,17 +5,20 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
+from bokeh.models import BasicTicker
 from bokeh.plotting import figure
 
 if TYPE_CHECKING:
+    from bokeh.models.renderers import Renderer
     from bokeh.models.ui import UIElement
 
     from dask_em.dashboard.watch import Watch
 
-__all__ = ["TIP", "Panel", "plot"]
+__all__ = ["TIP", "Panel", "few", "plot", "see"]
 
 #: of all hover texts, as Dask has them
 TIP = '<span style="font-size: 10px; font-family: Monaco, monospace; white-space: pre">{}</span>'
+MOST_SEEN = 200  # passes
 
 
 class Panel(ABC):
@@ -43,4 +46,16 @@ def plot(title: str, **looks: Any) -> figure:
         **looks,
     )
     drawn.toolbar.autohide = True
+    drawn.xaxis.ticker = BasicTicker(min_interval=1)  # passes and components are whole
     return drawn
+
+
+def few(watch: Watch) -> bool:
+    """Whether so few passes are drawn that each can be seen."""
+    return len(watch.passes.source.data["number"]) <= MOST_SEEN
+
+
+def see(part: Renderer, whether: bool) -> None:
+    """Have a part of a plot seen, or not."""
+    if part.visible != whether:
+        part.visible = whether

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, final
 
-from bokeh.models import BasicTicker, ColumnDataSource, DataRange1d, HoverTool
+from bokeh.models import ColumnDataSource, DataRange1d, HoverTool, NumeralTickFormatter
 
 from dask_em.dashboard.colours import SHOWN
 from dask_em.dashboard.panel import TIP, Panel, plot
@@ -30,7 +30,7 @@ class Weights(Panel):
         tip = TIP.format("component @component: @weight{0.00 %}")
         self.figure.add_tools(HoverTool(renderers=[bars], tooltips=tip))
         self.figure.xgrid.visible = False
-        self.figure.xaxis.ticker = BasicTicker(min_interval=1)
+        self.figure.yaxis.formatter = NumeralTickFormatter(format="0.[00] %")
 
     def show(self, watch: Watch) -> None:
         weights = list(watch.job.weights) if watch.job else []

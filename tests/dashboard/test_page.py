@@ -18,6 +18,7 @@ from dask_em.dashboard.feed import MOST_JOBS, SKETCH_POINTS
 from dask_em.dashboard.jobs import Jobs
 from dask_em.dashboard.page import DOCUMENTS
 from dask_em.dashboard.passes import MOST_POINTS
+from dask_em.dashboard.seconds import SecondsPerPass
 from dask_em.dashboard.weights import Weights
 from tests.dashboard.opened import Host, Opened
 from tests.dashboard.reports import Reports, a_pass
@@ -267,6 +268,21 @@ def test_many_passes_are_thinned_and_go_on(reports: Reports, host: Host) -> None
     assert streamed.data["number"] == list(range(5002, 5009))
     # bars reach as far as passes are left out
     assert page.data()["width"].sum() == pytest.approx(0.9 * 5008)
+
+
+def test_bars_become_areas_where_they_would_blur(reports: Reports, host: Host) -> None:
+    reports.begin("a")
+    reports.read("a", 200)
+    page = Opened(host)
+    seconds, curve = page.panel(SecondsPerPass), page.panel(LogLikelihood)
+    assert all(bar.visible for bar in seconds.bars)
+    assert not any(area.visible for area in (*seconds.areas, seconds.edge))
+    assert curve.points.visible
+    reports.read("a")
+    page.update()
+    assert not any(bar.visible for bar in seconds.bars)
+    assert all(area.visible for area in (*seconds.areas, seconds.edge))
+    assert not curve.points.visible
 
 
 def test_passes_that_no_longer_count_are_forgotten(reports: Reports, host: Host) -> None:
