@@ -43,6 +43,7 @@ def test_what_is_kept_comes_back(store):
 
 def test_checkpoints_are_forgotten_but_one(store):
     for name in ("1.4", "2.9"):
+        store._files.make_folder(f"jobs/ab12/checkpoints/{name}")
         store._files.write(f"jobs/ab12/checkpoints/{name}/checkpoint.json", b"{}")
     store.forget_checkpoints("ab12", but="2.9")
     assert store._below("jobs/ab12/checkpoints").names() == ["2.9"]
