@@ -172,12 +172,18 @@ def test_what_has_ended_is_not_written_again(
         return before(self, kept)
 
     monkeypatch.setattr(module.Checkpoint, "keep_pass", watched)
+
+    def run(monitor: Monitor) -> Any:
+        return sweep(
+            SOURCE, range(1, 5), covariance_type="full", algorithm="em", random_state=0,
+            tol=1e-5, max_iter=12, checkpoint=tmp_path / "ck", monitor=monitor,
+        )  # fmt: skip
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        found = sweep(
-            SOURCE, range(1, 5), covariance_type="full", algorithm="em", random_state=0,
-            tol=1e-5, max_iter=12, checkpoint=tmp_path / "ck",
-        )  # fmt: skip
+        with pytest.raises(Killed):
+            run(Trace(5))
+        found = run(Monitor())
     taken = [one.n_passes for one in found.candidates]
     expected = [[i for i, n in enumerate(taken) if n > done] for done in range(max(taken))]
     assert written == expected
