@@ -39,7 +39,7 @@ def glimpsed(passes: Passes[P, S], otherwise: Callable[[], P], rng: Any) -> P:
 
     Where these have no start, because they are left out or all alike, it is that of `otherwise`.
     """
-    rows = glimpse(passes.source, passes.runner, passes.reading)
+    rows = glimpse(passes.source, passes.runner, passes.reading, passes.monitor)
     if rows is None:
         return otherwise()
     check_squares(float(np.abs(rows.values).max()), passes.source.schema)

@@ -56,7 +56,17 @@ def look(
     return None
 
 
-def glimpse(source: Source, runner: Runner, reading: Reading) -> Block | None:
+class _Asked(Monitor):
+    """Asks another one while a cluster works, and tells it nothing: a look is no pass."""
+
+    def __init__(self, monitor: Monitor) -> None:
+        self._monitor = monitor
+
+    def waiting(self) -> None:
+        self._monitor.waiting()
+
+
+def glimpse(source: Source, runner: Runner, reading: Reading, monitor: Monitor) -> Block | None:
     """Rows of a few chunks, the same ones wherever the work is done; None if these have no row."""
     n_chunks = source.schema.n_chunks
     wanted = GLIMPSED
@@ -67,5 +77,5 @@ def glimpse(source: Source, runner: Runner, reading: Reading) -> Block | None:
     items = [[source.partition(range(place, place + 1))] for place in places]
     # chunks are kept leaf by leaf, of which these are parts
     looking = Looking(replace(reading, cache=None), GLIMPSED_ROWS)
-    looked = runner.reduce("em-look", look, items, looking, Monitor())
+    looked = runner.reduce("em-look", look, items, looking, _Asked(monitor))
     return looked.rows if isinstance(looked, Looked) else None

@@ -11,9 +11,12 @@ import pytest
 from distributed import Client
 from distributed.comm.core import CommClosedError
 
+from dask_em.engine.fit import fit
 from dask_em.engine.monitor import Monitor
 from dask_em.engine.runner import ClusterRunner
 from dask_em.engine.waiting import ASKED, LOOKED, Waiting
+from dask_em.models.ppca import PPCA
+from tests.engine.sources import MadeSource, clusters
 from tests.faults.test_cancel import BLOCKS, Share, reads, until_idle
 
 
@@ -43,6 +46,27 @@ def test_what_is_raised_ends_the_work(client: Client, tmp_path: Path, kind: Any)
     assert told.value is error
     until_idle(client)
     assert reads(tmp_path) < BLOCKS  # of 2 * BLOCKS
+
+
+class Impatient(Monitor):
+    """Ends the work at once."""
+
+    def __init__(self) -> None:
+        self.begun: list[str] = []
+
+    def begin(self, kind: str, iteration: int, n_tasks: int) -> None:
+        self.begun.append(kind)
+
+    def waiting(self) -> None:
+        raise Stopped
+
+
+def test_a_look_at_a_few_chunks_can_be_ended_too(client: Client) -> None:
+    monitor = Impatient()
+    with pytest.raises(Stopped):
+        fit(PPCA(1), MadeSource(clusters(640), 10, seconds=2.0), client=client, monitor=monitor)
+    assert not monitor.begun
+    until_idle(client)
 
 
 class Counting(Monitor):
