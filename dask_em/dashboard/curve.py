@@ -7,7 +7,7 @@ import operator
 from bisect import bisect_right
 from typing import TYPE_CHECKING, Any, final
 
-from bokeh.models import ColumnDataSource, CustomJSHover, DataRange1d, HoverTool
+from bokeh.models import ColumnDataSource, CustomJS, CustomJSHover, DataRange1d, HoverTool
 
 from dask_em.dashboard.colours import MARKS, OTHER_MARK, SHOWN
 from dask_em.dashboard.panel import TIP, Panel, few, plot, see
@@ -30,8 +30,14 @@ _POINT = TIP.format(
     "gain    @gain{custom}\n"
     "gap     @gap{custom}\n"
     "seconds @seconds{0.00}\n"
-    "step    @step"
+    "step    @step@befell"
 )
+#: a thin curve under the pointer is named in the title
+_NAME = """
+const i = cb_data.index.indices[0]
+title.text = i == null ? plain : `${plain}, thin: ${others.data.id[i]}, ${others.data.what[i]}`
+"""
+_TITLE = "Log-likelihood (nats per row)"
 #: what is not known is a dash rather than NaN
 _PLAIN = "return isFinite(value) ? Number(value.toPrecision(9)).toString() : '-'"
 _SMALL = (
@@ -46,19 +52,24 @@ class LogLikelihood(Panel):
 
     def __init__(self, watch: Watch, **sizes: Any) -> None:
         self._others: list[Sketch] = []
-        self._marked: tuple[object, ...] = ()
+        self._marked = _marked([], [])
         self.others = ColumnDataSource({"numbers": [], "objectives": [], "id": [], "what": []})
-        self.marks = ColumnDataSource(_marked([], []))
+        self.marks = ColumnDataSource(self._marked)
         self.passes = DataRange1d(default_span=4, min_interval=1)
         self.nats = DataRange1d(default_span=1e-3)
-        self.figure = self.root = plot(
-            "Log-likelihood (nats per row)", x_range=self.passes, y_range=self.nats, **sizes
-        )
+        self.figure = self.root = plot(_TITLE, x_range=self.passes, y_range=self.nats, **sizes)
         self._draw(watch)
 
     def _draw(self, watch: Watch) -> None:
         others = self.figure.multi_line(
-            "numbers", "objectives", source=self.others, color="#a0a0a0", alpha=0.6, line_width=1
+            "numbers",
+            "objectives",
+            source=self.others,
+            color="#a0a0a0",
+            alpha=0.6,
+            line_width=1,
+            hover_line_color="#e6a23c",
+            hover_line_alpha=1.0,
         )
         self.line = self.figure.line(
             "number", "objective", source=watch.passes.source, color=SHOWN, line_width=2
@@ -66,7 +77,7 @@ class LogLikelihood(Panel):
         self.points = self.figure.scatter(
             "number", "objective", source=watch.passes.source, color=SHOWN, size=4
         )
-        marks = self.figure.scatter(
+        self.figure.scatter(
             "number",
             "objective",
             source=self.marks,
@@ -82,10 +93,12 @@ class LogLikelihood(Panel):
         self.figure.legend.location = "bottom_right"
         # other jobs may read other data, whose likelihoods are far away
         self.passes.renderers = self.nats.renderers = [self.line]
-        self._explain(marks, others)
+        self._explain(others)
 
-    def _explain(self, marks: GlyphRenderer[Any], others: GlyphRenderer[Any]) -> None:
+    def _explain(self, others: GlyphRenderer[Any]) -> None:
+        """One text at a time: two would lie over each other where curves and marks are close."""
         plain, small = CustomJSHover(code=_PLAIN), CustomJSHover(code=_SMALL)
+        names = {"title": self.figure.title, "plain": _TITLE, "others": self.others}
         self.figure.add_tools(
             HoverTool(
                 renderers=[self.line],
@@ -94,8 +107,12 @@ class LogLikelihood(Panel):
                 mode="vline",
                 line_policy="nearest",
             ),
-            HoverTool(renderers=[marks], tooltips=TIP.format("@kind after pass @number: @text")),
-            HoverTool(renderers=[others], tooltips=TIP.format("@id: @what")),
+            HoverTool(
+                renderers=[others],
+                tooltips=None,
+                callback=CustomJS(args=names, code=_NAME),
+                visible=False,
+            ),
         )
 
     def show(self, watch: Watch) -> None:
@@ -107,15 +124,18 @@ class LogLikelihood(Panel):
         marks: list[Mark] = []
         if watch.reporter is not None and watch.job is not None:
             marks = watch.reporter.marks(watch.job.id)[-MOST_MARKS:]
-        marked = watch.job and watch.job.id, marks
-        if marked == self._marked:
-            return
         data = watch.passes.source.data
-        heights = [_height(data["number"], data["objective"], mark.number) for mark in marks]
-        self.marks.data = _marked(marks, heights)
-        self.figure.legend.visible = bool(marks)
-        # a mark may be older than the first pass that it could stand at: then it is placed again
-        self._marked = marked if all(map(math.isfinite, heights)) else ()
+        numbers, objectives = data["number"], data["objective"]
+        places = [_place(numbers, objectives, mark.number) for mark in marks]
+        if marks or self._marked["number"]:
+            watch.passes.tell(_texts(marks, places))
+        marked = [(mark, place) for mark, place in zip(marks, places, strict=True) if place >= 0]
+        heights = [float(objectives[place]) for _, place in marked]
+        drawn = _marked([mark for mark, _ in marked], heights)
+        if drawn != self._marked:
+            self._marked = drawn
+            self.marks.data = drawn
+            self.figure.legend.visible = bool(marked)
 
     def _show_others(self, watch: Watch) -> None:
         reporter = watch.reporter
@@ -155,10 +175,19 @@ def _others(watch: Watch) -> list[JobView]:
     return sorted(jobs, key=lambda job: (job.data != shown.data, -job.submitted))[:MOST_OTHERS]
 
 
-def _height(numbers: Any, objectives: Any, number: int) -> float:
-    """Where on the curve something is marked: at the last pass before it, or at the first one."""
+def _place(numbers: Any, objectives: Any, number: int) -> int:
+    """Where something is marked: at the last pass before it with a log-likelihood, or the first.
+
+    -1 if no pass has one.
+    """
     before = bisect_right(numbers, number)
-    for i in (*range(before - 1, -1, -1), *range(before, len(objectives))):
-        if math.isfinite(objectives[i]):
-            return float(objectives[i])
-    return math.nan
+    places = (*range(before - 1, -1, -1), *range(before, len(objectives)))
+    return next((place for place in places if math.isfinite(objectives[place])), -1)
+
+
+def _texts(marks: Sequence[Mark], places: Sequence[int]) -> dict[int, str]:
+    """What is told of marks at each place."""
+    texts: dict[int, str] = {}
+    for mark, place in zip(marks, places, strict=True):
+        texts[place] = texts.get(place, "") + f"\n{mark.kind}: {mark.text}"
+    return texts

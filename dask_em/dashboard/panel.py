@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 __all__ = ["TIP", "Panel", "few", "plot", "see"]
 
 #: of all hover texts, as Dask has them
-TIP = '<span style="font-size: 10px; font-family: Monaco, monospace; white-space: pre">{}</span>'
+TIP = (
+    '<div style="font-size: 10px; font-family: Monaco, monospace; white-space: pre-wrap;'
+    ' max-width: 420px">{}</div>'
+)
 MOST_SEEN = 200  # passes
 
 

@@ -72,6 +72,21 @@ class Passes:
         else:
             self._extend(reporter, job.id, self._last)
 
+    def tell(self, befell: dict[int, str]) -> None:
+        """Say what befell the job at passes.
+
+        Parameters
+        ----------
+        befell : dict of str by int
+            By the place among the passes that are drawn; nothing befell it at the others.
+        """
+        known = self.source.data["befell"]
+        told = [befell.get(place, "") for place in range(len(known))]
+        pairs = enumerate(zip(known, told, strict=True))
+        patches = [(place, new) for place, (old, new) in pairs if old != new]
+        if patches:
+            self.source.patch({"befell": patches})
+
     def _extend(self, reporter: Reporter, id: str, last: PassView) -> None:
         """Add what came after the last pass, if that is still what it was.
 
@@ -120,6 +135,7 @@ def _columns(drawn: Sequence[PassView], before: int = 0) -> dict[str, Any]:
     columns["width"] = [max(1, b - a) * 0.9 for a, b in pairwise(ends)]
     columns["kind"] = [one.kind for one in drawn]
     columns["step"] = [one.step or "" for one in drawn]
+    columns["befell"] = [""] * len(drawn)
     return columns
 
 

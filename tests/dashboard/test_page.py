@@ -199,7 +199,7 @@ def test_passes_without_a_log_likelihood(reports: Reports, host: Host) -> None:
     page = Opened(host)
     curve = page.panel(LogLikelihood)
     assert np.isnan(page.data()["objective"]).all()
-    assert np.isnan(curve.marks.data["objective"]).all()
+    assert curve.marks.data["objective"] == []
     assert math.isnan(column(page, "objective")[0])
     reports.read("a", objective=math.nan)
     reports.read("a")
@@ -213,12 +213,19 @@ def test_marks_stand_on_the_curve(reports: Reports, host: Host) -> None:
     reports.read("a", objective=None)
     reports.read("a", 9)
     for number in (0, 1, 5, 99):
-        reports.mark("a", "repair", number, "moved")
+        reports.mark("a", "repair", number, f"moved {number}")
     reports.mark("a", "of tomorrow", 3, "unknown kinds are shown too")
-    curve = Opened(host).panel(LogLikelihood)
+    page = Opened(host)
+    curve = page.panel(LogLikelihood)
     expected = [a_pass(number).objective for number in (2, 2, 5, 10, 3)]
     assert curve.marks.data["objective"] == expected
     assert curve.figure.legend[0].visible
+    told = {place: text for place, text in enumerate(page.data()["befell"]) if text}
+    assert told[1] == "\nrepair: moved 0\nrepair: moved 1"
+    assert told[9] == "\nrepair: moved 99"
+    reports.read("a")
+    page.update()
+    assert page.data()["befell"][9:] == ["", "\nrepair: moved 99"]
 
 
 def test_marks_of_one_job_leave_with_it(reports: Reports, host: Host) -> None:
