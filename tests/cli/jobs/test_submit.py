@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from dask_em.cli.app import app
-from dask_em.errors import SourceError
+from dask_em.errors import AccessError, ClusterError, InputError, JobStateError, SourceError
 from tests.cli.conftest import run
 from tests.cli.jobs.conftest import DONE, RUNNING, FakeService, one_pass
 
@@ -114,10 +114,13 @@ def test_no_file(path: str, folder: Path) -> None:
     assert "dask-em job init writes one" in stderr
 
 
-def test_the_service_refuses(job: str, service: FakeService) -> None:
-    service.refuses = SourceError("s3://bucket/ocean.zarr does not exist")
+@pytest.mark.parametrize(
+    "kind", [AccessError, ClusterError, InputError, JobStateError, SourceError]
+)
+def test_the_service_refuses(kind: type[Exception], job: str, service: FakeService) -> None:
+    service.refuses = kind("that cannot be; do otherwise")
     done = run("submit", job, code=1)
-    assert done.stderr == "error: s3://bucket/ocean.zarr does not exist\n"
+    assert done.stderr == "error: that cannot be; do otherwise\n"
     assert not done.stdout
 
 
