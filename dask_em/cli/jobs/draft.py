@@ -55,7 +55,7 @@ class Draft:
     weights: str | None
     turn: Turn
 
-    def write(self, file: str | None, **fields: Any) -> None:
+    def write(self, out: str | None, **fields: Any) -> None:
         """Write the specification, all fields with what they are, to a file or stdout.
 
         Raises
@@ -70,7 +70,7 @@ class Draft:
             job = parse(json.dumps(told))
         except InputError as error:
             raise wrong_usage(str(error)) from error
-        _put(file, json.dumps(_ordered(job.model_dump(mode="json")), indent=2) + "\n")
+        _put(out, json.dumps(_ordered(job.model_dump(mode="json")), indent=2) + "\n")
 
     def _data(self) -> dict[str, Any]:
         selected = self.selected
@@ -98,20 +98,20 @@ def _ordered(told: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _put(file: str | None, text: str) -> None:
-    if file is None:
+def _put(out: str | None, text: str) -> None:
+    if out is None:
         print(text, end="")
         return
     try:
-        with open(file, "x", encoding="utf-8") as opened:
+        with open(out, "x", encoding="utf-8") as opened:
             opened.write(text)
     except FileExistsError as error:
-        raise wrong_usage(f"{file} is there already; remove it, or give another --file") from error
+        raise wrong_usage(f"{out} is there already; remove it, or give another --out") from error
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        raise wrong_usage(f"{file} cannot be written ({reason}); give another --file") from error
-    print(f"wrote {file}")
-    print(f"next: dask-em submit {file}")
+        raise wrong_usage(f"{out} cannot be written ({reason}); give another --out") from error
+    print(f"wrote {out}")
+    print(f"next: dask-em submit {out}")
 
 
 def _me() -> str:

@@ -21,15 +21,15 @@ job = typer.Typer(
 init = typer.Typer(
     name="init",
     help="Write a complete specification, from the options that the work would have here.",
-    epilog="Example: [bold]dask-em job init fit data.zarr -k 8 --out model.zarr[/bold]",
+    epilog="Example: [bold]dask-em job init fit data.zarr -k 8 --out job.json[/bold]",
     no_args_is_help=True,
 )
 job.add_typer(init)
 
 for group, command, example in (
-    (init, fit, "dask-em job init fit data.zarr -k 8 --out model.zarr --file job.json"),
-    (init, sweep, "dask-em job init sweep data.zarr -k 1:8 --out best.zarr --file job.json"),
-    (init, predict, "dask-em job init predict model.zarr data.zarr --out labels.zarr"),
+    (init, fit, "dask-em job init fit data.zarr -k 8 --output model.zarr --out job.json"),
+    (init, sweep, "dask-em job init sweep data.zarr -k 1:8 --output best.zarr --out job.json"),
+    (init, predict, "dask-em job init predict model.zarr data.zarr --labels labels.zarr"),
     (job, validate, "dask-em job validate job.json"),
     (job, schema, "dask-em job schema"),
 ):

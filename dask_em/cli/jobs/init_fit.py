@@ -60,11 +60,10 @@ NAMES = {Kind.gmm: "gaussian_mixture", Kind.ppca: "ppca"}
 def fit(
     context: typer.Context,
     data: Data,
-    out: Annotated[
+    output: Annotated[
         str | None,
         typer.Option(
-            "--out",
-            "-o",
+            metavar="PATH",
             help="Where the job saves its model; it is kept by the service in any case.",
         ),
     ] = None,
@@ -111,9 +110,9 @@ def fit(
     owner: Owner = None,
     priority: Priority = 0,
     tag: Tags = None,
-    file: File = None,
+    out: File = None,
 ) -> None:
-    """Write the specification of a fit; the options are those of dask-em fit.
+    """Write the specification of a fit; the options are those of dask-em fit, --out excepted.
 
     Paths become absolute, as a job runs elsewhere. Nothing is read of the data.
     """
@@ -142,12 +141,12 @@ def fit(
     selected = Selected.parse(features, sample_dims, storage_option, where)
     mapping: list[Any] = [{"step": "standardize"}] if standardize else []
     Draft(data, selected, weights, Turn(owner, priority, tag)).write(
-        file,
+        out,
         task="fit",
         model={"kind": NAMES[model], **parameters},
         mapping=mapping,
         stopping=stopping,
         resources=resources,
-        output=None if out is None else absolute(out),
+        output=None if output is None else absolute(output),
         overwrite=overwrite,
     )

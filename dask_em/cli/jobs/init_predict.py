@@ -14,7 +14,6 @@ from dask_em.cli.options import (
     Data,
     Features,
     Keys,
-    LogDensity,
     Overwrite,
     SampleDims,
     SavedModel,
@@ -30,14 +29,16 @@ __all__ = ["predict"]
 def predict(
     model: SavedModel,
     data: Data,
-    out: Annotated[
-        str | None, typer.Option("--out", "-o", help="Where the labels go, of a mixture.")
+    labels: Annotated[
+        str | None, typer.Option(metavar="PATH", help="Where the labels go, of a mixture.")
     ] = None,
     probabilities: Annotated[
         str | None,
         typer.Option(metavar="PATH", help="Where the probability of each component goes."),
     ] = None,
-    log_density: LogDensity = None,
+    log_density: Annotated[
+        str | None, typer.Option(metavar="PATH", help="Where the log-density goes, nats.")
+    ] = None,
     scores: Annotated[
         str | None, typer.Option(metavar="PATH", help="Where the scores go, of a PPCA.")
     ] = None,
@@ -57,14 +58,14 @@ def predict(
     owner: Owner = None,
     priority: Priority = 0,
     tag: Tags = None,
-    file: File = None,
+    out: File = None,
 ) -> None:
     """Write the specification of a prediction: what a saved model says of each row.
 
     Paths become absolute, as a job runs elsewhere. Nothing is read of the model or the data.
     """
     outputs = {
-        "class": out,
+        "class": labels,
         "probability": probabilities,
         "log_likelihood": log_density,
         "score": scores,
@@ -74,11 +75,11 @@ def predict(
     wanted = {name: absolute(path) for name, path in outputs.items() if path is not None}
     if not wanted:
         raise typer.BadParameter(
-            "nothing is to be written; give --out for labels, --scores, --filled or another one"
+            "nothing is to be written; give --labels, --scores, --filled or another one"
         )
     selected = Selected.parse(features, sample_dims, storage_option, where)
     Draft(data, selected, None, Turn(owner, priority, tag)).write(
-        file,
+        out,
         task="predict",
         model=absolute(model),
         outputs=wanted,

@@ -46,11 +46,10 @@ __all__ = ["sweep"]
 
 def sweep(
     data: Data,
-    out: Annotated[
+    output: Annotated[
         str | None,
         typer.Option(
-            "--out",
-            "-o",
+            metavar="PATH",
             help="Where the job saves the best model; it is kept by the service in any case.",
         ),
     ] = None,
@@ -104,16 +103,16 @@ def sweep(
     owner: Owner = None,
     priority: Priority = 0,
     tag: Tags = None,
-    file: File = None,
+    out: File = None,
 ) -> None:
-    """Write the specification of a sweep; the options are those of dask-em sweep.
+    """Write the specification of a sweep; the options are those of dask-em sweep, --out excepted.
 
     Paths become absolute, as a job runs elsewhere. Nothing is read of the data.
     """
     selected = Selected.parse(features, sample_dims, storage_option, where)
     mapping: list[Any] = [{"step": "standardize"}] if standardize else []
     Draft(data, selected, weights, Turn(owner, priority, tag)).write(
-        file,
+        out,
         task="sweep",
         candidates={
             "n_components": sizes(components),
@@ -134,6 +133,6 @@ def sweep(
             "algorithm": algorithm.value,
         },
         resources={"cache": cache_bytes(cache), "on_bad_chunk": on_bad_chunk.value},
-        output=None if out is None else absolute(out),
+        output=None if output is None else absolute(output),
         overwrite=overwrite,
     )

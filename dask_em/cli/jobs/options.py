@@ -52,6 +52,10 @@ Tags: TypeAlias = Annotated[
 File: TypeAlias = Annotated[
     str | None,
     typer.Option(
-        "--file", metavar="FILE", help="Where the specification is written.", show_default="stdout"
+        "--out",
+        "-o",
+        metavar="FILE",
+        help="Where the specification is written.",
+        show_default="stdout",
     ),
 ]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Self
 from dask_em.cli.jobs.words import (
     ENDED,
     STYLES,
+    age,
     clock,
     nats,
     notes,
@@ -138,7 +139,7 @@ class Screen(Watching):
             view.id: Text(f"{view.task} {view.what}", "bold"),
             "data": Text(view.data),
             "state": Text(state(view, time.time()), STYLES.get(view.state, "")),
-            "passes": passes(view),
+            "passes": passes(view) if view.started is None else _since(view, view.started),
         }
         curve = sparkline([one.objective for one in self._passes if one.kind == "em"], WIDTH)
         if curve:
@@ -155,6 +156,10 @@ class Screen(Watching):
 def watching(console: Console) -> Watching:
     """A screen if somebody looks at a terminal, otherwise lines."""
     return Screen(console) if console.is_terminal else Lines(console)
+
+
+def _since(view: JobView, started: float) -> str:
+    return f"{passes(view)}, after {age((view.ended or time.time()) - started)}"
 
 
 def _bar(view: JobView) -> RenderableType:

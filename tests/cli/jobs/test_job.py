@@ -12,7 +12,7 @@ from dask_em.service.spec import json_schema, parse, token
 from tests.cli.conftest import run
 from tests.cli.jobs.test_submit import FIT
 
-INIT_FIT = ["job", "init", "fit", "data.zarr", "-k", 8, "--out", "model.zarr"]
+INIT_FIT = ["job", "init", "fit", "data.zarr", "-k", 8, "--output", "model.zarr"]
 
 
 @pytest.fixture(autouse=True)
@@ -71,7 +71,7 @@ def test_options_of_a_fit(folder: Path) -> None:
     words = "--covariance diag --tol 0 --max-iter 7 --seed 3 --standardize --cache 2MB"
     words += " --features a,b --where b<3 --weights w/area.zarr --storage-option anon=true"
     words += " --priority -5 --owner grace --tag season=winter --tag run=2 --on-bad-chunk skip"
-    found = written("job", "init", "fit", "s3://b/d.pq", "-k", 2, "--out", "m", *words.split())
+    found = written("job", "init", "fit", "s3://b/d.pq", "-k", 2, "--output", "m", *words.split())
     assert found["data"] == {
         "url": "s3://b/d.pq",
         "features": ["a", "b"],
@@ -98,7 +98,7 @@ def test_names_of_weights_stay(folder: Path) -> None:
 
 @pytest.mark.parametrize("q", [3, 0.95, "bic"])
 def test_a_ppca(q: object) -> None:
-    words = ["job", "init", "fit", "d", "--model", "ppca", "-q", q, "--out", "m"]
+    words = ["job", "init", "fit", "d", "--model", "ppca", "-q", q, "--output", "m"]
     found = written(*words, "--missing", "model")["model"]
     assert (found["kind"], found["n_components"], found["missing"]) == ("ppca", q, "model")
     assert found["rotation"]
@@ -106,7 +106,7 @@ def test_a_ppca(q: object) -> None:
 
 def test_a_sweep(folder: Path) -> None:
     words = ["-k", "1:3,8", "--covariance", "tied", "--criterion", "icl", "--seed", 1]
-    found = written("job", "init", "sweep", "d", "--out", "best", *words)
+    found = written("job", "init", "sweep", "d", "--output", "best", *words)
     assert found["candidates"]["n_components"] == [1, 2, 3, 8]
     assert found["candidates"]["covariance_type"] == ["tied"]
     assert found["candidates"]["criterion"] == "icl"
@@ -120,7 +120,7 @@ def test_a_model_that_only_the_service_keeps() -> None:
 
 def test_a_prediction(folder: Path) -> None:
     words = ["job", "init", "predict", "m.zarr", "s3://b/d.zarr"]
-    more = ["--out", "l.zarr", "--log-density", "s3://b/l", "--keys", "a,b", "--overwrite"]
+    more = ["--labels", "l.zarr", "--log-density", "s3://b/l", "--keys", "a,b", "--overwrite"]
     found = written(*words, *more)
     assert found["model"] == f"{folder}/m.zarr"
     assert found["outputs"] == {"class": f"{folder}/l.zarr", "log_likelihood": "s3://b/l"}
@@ -131,22 +131,22 @@ def test_a_prediction(folder: Path) -> None:
 
 
 def test_to_a_file(folder: Path) -> None:
-    text = run(*INIT_FIT, "--file", "job.json").stdout
+    text = run(*INIT_FIT, "--out", "job.json").stdout
     assert text == "wrote job.json\nnext: dask-em submit job.json\n"
     assert (folder / "job.json").read_text() == run(*INIT_FIT).stdout
-    assert "is there already" in run(*INIT_FIT, "--file", "job.json", code=2).stderr
-    assert "cannot be written" in run(*INIT_FIT, "--file", "no/job.json", code=2).stderr
+    assert "is there already" in run(*INIT_FIT, "--out", "job.json", code=2).stderr
+    assert "cannot be written" in run(*INIT_FIT, "--out", "no/job.json", code=2).stderr
 
 
 @pytest.mark.parametrize(
     "words",
     [
-        ["fit", "d", "--out", "m"],
-        ["fit", "d", "-k", 3, "-q", 2, "--out", "m"],
-        ["fit", "d", "-k", 3, "--out", "m", "--tag", "winter"],
-        ["fit", "d", "-k", 3, "--out", "m", "--owner", "x" * 101],
-        ["fit", "d", "-k", 3, "--out", "m", "--priority", 101],
-        ["sweep", "d", "-k", "3:1", "--out", "m"],
+        ["fit", "d", "--output", "m"],
+        ["fit", "d", "-k", 3, "-q", 2, "--output", "m"],
+        ["fit", "d", "-k", 3, "--output", "m", "--tag", "winter"],
+        ["fit", "d", "-k", 3, "--output", "m", "--owner", "x" * 101],
+        ["fit", "d", "-k", 3, "--output", "m", "--priority", 101],
+        ["sweep", "d", "-k", "3:1", "--output", "m"],
         ["predict", "m", "d"],
     ],
     ids=lambda words: " ".join(map(str, words))[:40],

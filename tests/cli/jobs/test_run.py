@@ -20,14 +20,14 @@ SWEEP = ["job", "init", "sweep", "data.zarr", "-k", "2:3", "--covariance", "diag
 
 
 def specified(*words: Any) -> str:
-    run(*words, "--file", "job.json")
+    run(*words, "--out", "job.json")
     return "job.json"
 
 
 @pytest.fixture
 def job(store: str) -> str:
     """A fit of the store."""
-    words = ["-k", 3, "--seed", 0, "--algorithm", "em", "--out", "model.zarr"]
+    words = ["-k", 3, "--seed", 0, "--algorithm", "em", "--output", "model.zarr"]
     return specified("job", "init", "fit", store, *words)
 
 
@@ -59,14 +59,14 @@ def test_json(job: str, folder: Path) -> None:
     "checkpoint" not in signature(dask_em.sweep).parameters, reason="sweeps keep no checkpoint yet"
 )
 def test_a_sweep(store: str, folder: Path) -> None:
-    found = json.loads(run("run", specified(*SWEEP, "--out", "best.zarr"), "--json").stdout)
+    found = json.loads(run("run", specified(*SWEEP, "--output", "best.zarr"), "--json").stdout)
     assert found["task"] == "sweep"
     assert len(dask_em.load("best.zarr").weights_) == 3
     assert left(folder) == ["best.zarr", "data.zarr", "job.json"]
 
 
 def test_a_prediction(model: str, store: str, folder: Path) -> None:
-    words = ["--out", "labels.zarr", "--log-density", "density.zarr"]
+    words = ["--labels", "labels.zarr", "--log-density", "density.zarr"]
     job = specified("job", "init", "predict", model, store, *words)
     text = run("run", job).stdout
     assert f"class          {folder}/labels.zarr\n" in text
@@ -87,7 +87,7 @@ def test_a_prediction(model: str, store: str, folder: Path) -> None:
 
 def test_goes_on_where_it_was_killed(large: str, folder: Path) -> None:
     words = ["-k", 3, "--seed", 0, "--tol", 0, "--max-iter", 12, "--algorithm", "em"]
-    job = specified("job", "init", "fit", large, *words, "--out", "model.zarr")
+    job = specified("job", "init", "fit", large, *words, "--output", "model.zarr")
     process = spawn("run", job)
     assert process.stderr is not None
     while not process.stderr.readline().strip().startswith("3 "):

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import numpy as np
 import psutil
@@ -84,9 +86,20 @@ def there(place: Path, served: dict[str, str], monkeypatch: pytest.MonkeyPatch) 
     return place
 
 
+def fetched(url: str, token: str | None = None) -> int:
+    """The status of an answer."""
+    headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+    try:
+        with urlopen(Request(url, headers=headers), timeout=20) as answer:
+            return int(answer.status)
+    except HTTPError as error:
+        with error:
+            return error.code
+
+
 def specified(name: str, *words: Any) -> str:
     Path(name).unlink(missing_ok=True)
-    run("job", "init", "fit", "data.zarr", "-k", 3, "--seed", 0, *words, "--file", name)
+    run("job", "init", "fit", "data.zarr", "-k", 3, "--seed", 0, *words, "--out", name)
     return name
 
 
@@ -111,6 +124,11 @@ def test_the_whole_way(there: Path) -> None:
     assert "it is done already" in run("cancel", found, code=1).stderr
     run("delete", found)
     assert "there is no job" in run("show", found, code=1).stderr
+
+
+def test_the_page_and_rest(served: dict[str, str]) -> None:
+    assert fetched(served["page"]) == fetched(served["rest"]) == 200
+    assert fetched(f"{served['rest']}/nothing") == 404
 
 
 def test_waiting_for_it(there: Path) -> None:
@@ -140,7 +158,7 @@ def test_the_same_key_is_the_same_job(there: Path) -> None:
 
 
 def test_outside_of_the_roots(there: Path, tmp_path: Path) -> None:
-    stderr = run("submit", specified("job.json", "--out", tmp_path / "m.zarr"), code=1).stderr
+    stderr = run("submit", specified("job.json", "--output", tmp_path / "m.zarr"), code=1).stderr
     assert "outside of what this service reads and writes" in stderr
     assert stderr.count("\n") == 1
 
@@ -172,8 +190,11 @@ def test_a_port_that_is_taken(option: str, served: dict[str, str], folder: Path)
 
 def test_jobs_go_on_at_the_next_serve(store: str, folder: Path) -> None:
     words = ["--tol", 0, "--max-iter", 40, "--algorithm", "em"]
-    run("job", "init", "fit", store, "-k", 3, "--seed", 0, *words, "--file", "job.json")
-    with serving("--json") as told:
+    run("job", "init", "fit", store, "-k", 3, "--seed", 0, *words, "--out", "job.json")
+    (folder / "token").write_text("sesame-open\n")
+    with serving("--json", "--token-file", "token") as told:
+        assert fetched(told["rest"]) == fetched(told["page"]) == 401
+        assert fetched(told["rest"], "sesame-open") == fetched(told["page"], "sesame-open") == 200
         address = ["--scheduler", told["scheduler"]]
         found = json.loads(run("submit", "job.json", "--json", *address).stdout)["id"]
         watching = spawn("watch", found, *address)
