@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import operator
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from dask_em.dashboard.cells import FIELDS, Row, age, cells
 from dask_em.dashboard.thin import picks
+from dask_em.errors import ClusterError
 
 if TYPE_CHECKING:
     from distributed import Scheduler
@@ -72,7 +74,7 @@ class Feed:
         if 0 <= now - self._asked < FRESH_SECONDS:
             return
         self._asked = now
-        told = [] if reporter is None else sorted(reporter.jobs(), key=_place)
+        told = [] if reporter is None else sorted(_told(reporter), key=_place)
         jobs = {job.id: job for job in told[:MOST_JOBS]}
         rows = {job.id: self._row(reporter, job, now) for job in jobs.values() if reporter}
         n_jobs = dict(Counter(job.state for job in told))
@@ -102,6 +104,12 @@ class Feed:
 def feed_of(scheduler: Scheduler) -> Feed:
     """The one feed of a scheduler."""
     return _feeds.setdefault(scheduler, Feed())
+
+
+def _told(reporter: Reporter) -> list[JobView]:
+    with suppress(ClusterError):  # it has not read its store yet, or another service has it now
+        return reporter.jobs()
+    return []
 
 
 def _place(job: JobView) -> tuple[int, float]:

@@ -13,6 +13,7 @@ from distributed.http.scheduler.prometheus import core
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from dask_em.errors import ClusterError
 from dask_em.service.job import State
 
 if TYPE_CHECKING:
@@ -61,7 +62,10 @@ class JobCollector(Collector):
         service: Any = self.server.extensions.get("em")
         if service is None:
             return
-        jobs = service.jobs()
+        try:
+            jobs = service.jobs()
+        except ClusterError:  # it has not read its store yet, or another service has it now
+            return
         yield self._states(jobs)
         for field, (name, words) in COUNTERS.items():
             value = getattr(service.counters, field)

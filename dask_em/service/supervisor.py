@@ -123,7 +123,13 @@ class Supervisor:
             Of those that are wanted.
         tag : str, optional
             A tag that they have, or ``name=value``.
+
+        Raises
+        ------
+        ClusterError
+            If the service has not read its store yet, or another one has it now.
         """
+        self._conductor.check_open()  # or there would seem to be none
         return self._table.views(state, owner, tag)
 
     def job(self, id: str) -> JobView:
