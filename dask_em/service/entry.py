@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
@@ -58,11 +59,13 @@ class Entry:
             If its specification cannot be read.
         """
         entry = cls(stored.job, parse(stored.spec), stored.spec, stored.key)
+        # what is told to people decides nothing: a line that somebody spoiled is left out
         for told in stored.trace:
-            entry.trace.append(PassView(**{**told, "notes": tuple(told["notes"])}))
-        entry.lines.extend(stored.log)
+            with suppress(TypeError, KeyError):
+                entry.trace.append(PassView(**{**told, "notes": tuple(told["notes"])}))
+        entry.lines.extend(line for line in stored.log if isinstance(line, dict))
         for line in entry.lines:
-            if "mark" in line:
+            with suppress(KeyError):
                 entry._mark(line["mark"], line["passes"], line["time"], line["text"])
         entry.restarts = sum(mark.kind == "lost" for mark in entry.marks)
         return entry

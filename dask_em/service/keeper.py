@@ -158,7 +158,10 @@ def _is_alive(who: dict[str, Any]) -> bool:
     if who.get("host") != socket.gethostname() or who.get("pid") == os.getpid():
         return False
     try:
-        created = psutil.Process(int(who["pid"])).create_time()
+        process = psutil.Process(int(who["pid"]))
+        if process.status() == psutil.STATUS_ZOMBIE:  # it was killed, its parent does not know yet
+            return False
+        created = process.create_time()
     except (psutil.Error, KeyError, ValueError, TypeError):
         return False
     # the number may be that of another process by now

@@ -102,6 +102,10 @@ class JobStore:
         for name in self._ids():
             try:
                 found.append(self._read(name))
+            except NotADirectoryError:
+                faults.append(
+                    f"{name} in {self}/jobs is a file, not the folder of a job; remove it"
+                )
             except (ValueError, KeyError, TypeError, FileNotFoundError) as error:
                 faults.append(self._set_aside(name, error))
         return found, faults

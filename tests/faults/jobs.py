@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -95,8 +96,12 @@ class Cluster:
         """Start the scheduler, at its address if it had one, and workers."""
         for path in self.told.glob("worker-*"):
             path.unlink()
+        known = self.port != 0  # where the scheduler will be, so that workers may wait for it
+        if known:
+            self.start_workers(self.n_workers)
         self.start_scheduler()
-        self.start_workers(self.n_workers)
+        if not known:
+            self.start_workers(self.n_workers)
         self.service = Service.connect(self.address)
         until(lambda: len(self.workers()) >= self.n_workers, "the workers")
 
@@ -125,7 +130,7 @@ class Cluster:
     def run(self, *words: object, before: tuple[str, ...] = ()) -> subprocess.Popen[bytes]:
         with self.log.open("ab") as log:
             process = subprocess.Popen(
-                [*before, sys.executable, "-m", "dask", *map(str, words)],
+                [*before, *_tied(), sys.executable, "-m", "dask", *map(str, words)],
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
@@ -213,6 +218,11 @@ class Cluster:
 
     def files(self, job: Job) -> Path:
         return self.store / "jobs" / job.id
+
+
+def _tied() -> list[str]:
+    """In front of a command: it ends with this process too, should that be killed by a limit."""
+    return ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
 
 
 class _Objectives(Monitor):
