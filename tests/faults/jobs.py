@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -44,8 +44,6 @@ class Cluster:
         Of one thread each, with nannies, which start them again.
     seconds : float
         That a worker takes to read a chunk.
-    before : sequence of str
-        In front of the workers' command.
     host : str
         That the scheduler listens at.
     **settings
@@ -70,7 +68,6 @@ class Cluster:
         self.environment = {
             **os.environ,
             **{f"DASK_EM__{name.upper()}": str(value) for name, value in given.items()},
-            "DASK_DISTRIBUTED__COMM__RETRY__COUNT": "0",
             "OMP_NUM_THREADS": "1",
             "OPENBLAS_NUM_THREADS": "1",
             hurting.FOLDER: str(self.told),
@@ -118,16 +115,22 @@ class Cluster:
         self.address = str(json.loads(file.read_text())["address"])
         self.port = int(self.address.rpartition(":")[2])
 
-    def start_workers(self, number: int, *before: str) -> subprocess.Popen[bytes]:
+    def start_workers(
+        self, number: int, *more: object, before: Sequence[str] = ()
+    ) -> subprocess.Popen[bytes] | None:
+        """Start workers with more options, behind a command such as ``ip netns exec``."""
+        if not number:
+            return None
         return self.run(
             "worker",
             self.address,
             *("--nworkers", number, "--nthreads", 1, "--memory-limit", 0, "--no-dashboard"),
             *("--local-directory", self.folder, "--preload", "tests.faults.hurting"),
+            *more,
             before=before,
         )
 
-    def run(self, *words: object, before: tuple[str, ...] = ()) -> subprocess.Popen[bytes]:
+    def run(self, *words: object, before: Sequence[str] = ()) -> subprocess.Popen[bytes]:
         with self.log.open("ab") as log:
             process = subprocess.Popen(
                 [*before, *_tied(), sys.executable, "-m", "dask", *map(str, words)],
@@ -261,7 +264,7 @@ def check_as_undisturbed(job: Job, cluster: Cluster, n_passes: int = PASSES) -> 
 
 def until_passes(job: Job, number: int, more: float = 0.15) -> None:
     """Return when so many passes count, and the next one is under way."""
-    until(lambda: job.refresh().passes >= number, f"pass {number} of {job}")
+    until(lambda: job.refresh().passes >= number or job.view.ended, f"pass {number} of {job}")
     time.sleep(more)
     assert job.refresh().state == "running", f"{job} ended before anything was done to it"
 
