@@ -6,8 +6,9 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from dask_em.errors import ClusterError
@@ -15,7 +16,7 @@ from dask_em.service.commands import Command, Launch, Stop
 from dask_em.service.config import Settings
 from dask_em.service.counters import Counters
 from dask_em.service.entry import Entry
-from dask_em.service.job import State
+from dask_em.service.job import Job, State
 from dask_em.service.keeper import Keeper
 from dask_em.service.launcher import DriverEndedError, Launcher
 from dask_em.service.machine import (
@@ -24,6 +25,7 @@ from dask_em.service.machine import (
     DriverFailed,
     DriverLost,
     Event,
+    SchedulerStarted,
     SlotFree,
 )
 from dask_em.service.queue import due, wakes_at
@@ -32,6 +34,9 @@ from dask_em.service.table import Table
 __all__ = ["Conductor"]
 
 logger = logging.getLogger("dask_em.service")
+
+#: seconds at most between two tries to write to a store that could not be written
+LONGEST_PAUSE = 5.0
 
 
 class Conductor:
@@ -81,32 +86,40 @@ class Conductor:
             if change.refused:
                 return change
             if change.job != entry.job:
-                await self.keeper.keep(self.keeper.store.save, change.job, entry.key)
-                entry.job = change.job
+                await self._keep(entry, change.job)
                 self.table.touch(entry)
             for command in change.commands:
                 await self._obey(entry, command)
         return change
 
-    async def insist(self, entry: Entry, event: Event) -> Change:
-        """As `happen`; what cannot be kept is tried until it can."""
-        pause = self.settings.first_pause
-        while True:
-            try:
-                return await self.happen(entry, event)
-            except ClusterError as error:
-                if self.closed is not None:
-                    raise
-                logger.warning("job %s: %s; tried again in %g s", entry.id, error, pause)
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, self.settings.longest_pause)
+    async def queue_again(self, entry: Entry) -> None:
+        """The scheduler came up and knows nothing of the driver of a job."""
 
-    async def fall(self, entry: Entry, epoch: int, reason: str, *, lost: bool) -> None:
-        """A driver has ended with an error; `lost` if another one may do better."""
+        async def queue() -> None:
+            await self.happen(entry, SchedulerStarted())
+            self.wake()
+
+        try:
+            await queue()
+        except ClusterError:  # which does not keep the scheduler from starting
+            self.beside(self._until_kept(entry, queue))
+
+    async def fall(
+        self, entry: Entry, epoch: int, reason: str, *, lost: bool, trace: str = ""
+    ) -> None:
+        """A driver has ended with an error; `lost` if another one may do better.
+
+        Raises
+        ------
+        ClusterError
+            If that cannot be kept; then it has not happened.
+        """
         event = DriverLost(epoch, reason) if lost else DriverFailed(epoch, reason)
-        change = await self.insist(entry, event)
+        change = await self.happen(entry, event)
         if change.refused:
             return
+        if trace:
+            entry.say(trace, "error")
         if change.job.state is State.queued:
             self.count_loss(entry, reason, change.job.not_before - time.time())
         else:
@@ -138,7 +151,11 @@ class Conductor:
         """Start what is due; return when somebody else may be."""
         self._wake.clear()
         for job in due(self.table.jobs(), self.settings.max_running, time.time()):
-            await self.insist(self.table.entry(job.id), SlotFree())
+            entry = self.table.entry(job.id)
+            try:
+                await self.happen(entry, SlotFree())
+            except ClusterError:  # others need not wait for it
+                await self._postpone(entry)
         wakes = wakes_at(self.table.jobs(), time.time())
         pause = None if wakes is None else max(0.01, wakes - time.time())
         with suppress(TimeoutError):
@@ -203,19 +220,20 @@ class Conductor:
 
     async def _drive(self, entry: Entry, epoch: int) -> None:
         """Run a driver, and see how it ended."""
+        trace = ""
         try:
             await self.launcher.run(entry.id, epoch)
             # one that could say how it ended is not that of a running job any more
             reason, lost = "its driver ended without a word", True
         except DriverEndedError as error:
-            reason, lost = error.reason, error.lost
-            if error.trace:
-                entry.say(error.trace, "error")
+            reason, lost, trace = error.reason, error.lost, error.trace
         except Exception as error:  # of the connection with the own scheduler
             logger.exception("a driver of job %s cannot be started", entry.id)
             reason, lost = f"its driver cannot be started: {error!r}", True
         if entry.job.state is State.running and entry.job.epoch == epoch:
-            await self.fall(entry, epoch, reason, lost=lost)
+            await self._until_kept(
+                entry, lambda: self.fall(entry, epoch, reason, lost=lost, trace=trace)
+            )
 
     async def _listen_to(self, entry: Entry) -> None:
         epoch, silence = entry.job.epoch, self.settings.silence
@@ -228,8 +246,38 @@ class Conductor:
         if await self.launcher.part_with_worker(entry.id, epoch, silence):
             entry.say(f"{reason}, nor did its worker, which is removed", "warning")
             return  # another worker runs the driver
-        await self.fall(entry, epoch, reason, lost=True)
+        self.beside(self._replace(entry, epoch, reason))  # others are listened to meanwhile
+
+    async def _replace(self, entry: Entry, epoch: int, reason: str) -> None:
+        await self._until_kept(entry, lambda: self.fall(entry, epoch, reason, lost=True))
         await self.launcher.stop(entry.id, epoch)
+
+    async def _until_kept(self, entry: Entry, act: Callable[[], Awaitable[None]]) -> None:
+        """Do something that needs the store; where that cannot be written, again after pauses."""
+        pause = self.settings.first_pause
+        while True:
+            try:
+                return await act()
+            except ClusterError as error:
+                if self.closed is not None:
+                    raise
+                logger.warning("job %s: %s; tried again in %g s", entry.id, error, pause)
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE)
+
+    async def _keep(self, entry: Entry, job: Job) -> None:
+        try:
+            await self.keeper.keep(self.keeper.store.save, job, entry.key)
+        except ClusterError as error:
+            if entry.suffer(str(error)):
+                self.table.touch(entry)
+            raise
+        entry.job, entry.trouble = job, None
+
+    async def _postpone(self, entry: Entry) -> None:
+        """Let a job wait that cannot be kept; this cannot be kept either, and need not."""
+        async with entry.lock:
+            entry.job = replace(entry.job, not_before=time.time() + LONGEST_PAUSE)
 
     def _done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)

@@ -102,7 +102,6 @@ class Desk:
         change = await self._conductor.happen(entry, Heard(epoch, run))
         if change.refused:
             return {"refused": change.refused}
-        if trace:
-            entry.say(trace, "error")
-        await self._conductor.fall(entry, epoch, error, lost=lost)
+        # where that cannot be kept, the driver is told so, and tells it again
+        await self._conductor.fall(entry, epoch, error, lost=lost, trace=trace)
         return {}

@@ -47,6 +47,7 @@ class Entry:
         self.dirty: set[str] = set()  # files that are to be written
         self.weights: tuple[float, ...] = ()
         self.restarts = 0
+        self.trouble: str | None = None  # why it stands still, where that cannot be kept
         self.rest()
 
     @classmethod
@@ -112,6 +113,14 @@ class Entry:
         self.lines.append(line)
         self.dirty.add(LOG)
 
+    def suffer(self, trouble: str) -> bool:
+        """Say once why it stands still; whether it was not known."""
+        if self.trouble is not None:
+            return False
+        self.trouble = trouble
+        self.say(trouble, "warning")
+        return True
+
     def passed(self, one: PassView) -> None:
         """Add a pass to its trace, unless it is there."""
         if one.number <= self.passes:
@@ -161,7 +170,7 @@ class Entry:
             weights=self.weights,
             worker=self.worker,
             not_before=job.not_before,
-            error=job.error,
+            error=self.trouble or job.error,
             position=position,
             version=self.version,
         )

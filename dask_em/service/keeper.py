@@ -12,6 +12,7 @@ import time
 import zipfile
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import psutil
@@ -65,6 +66,11 @@ class Keeper:
                 f"the store {self.store} cannot be written ({error}); free some space, or see "
                 "that it can be reached, then try again"
             ) from error
+
+    async def take_back(self, id: str) -> None:
+        """Remove what was written of a job that could not be kept as a whole."""
+        with suppress(OSError, DaskEmError):
+            await self.in_thread(self.store.forget, id)
 
     async def open(self) -> tuple[list[StoredJob], list[str]]:
         """Take over the store: all jobs in it, and what cannot be read of them.

@@ -25,7 +25,6 @@ from dask_em.service.machine import (
     DeleteAsked,
     Event,
     ResumeAsked,
-    SchedulerStarted,
 )
 from dask_em.service.roots import check_places
 from dask_em.service.spec import Fit, Predict, Sweep, parse, token
@@ -97,7 +96,7 @@ class Supervisor:
         for entry in self._table:
             if entry.job.state is State.running:
                 entry.say("the scheduler started again", "warning", "resumed")
-                await self._conductor.insist(entry, SchedulerStarted())
+                await self._conductor.queue_again(entry)
         self._conductor.beside(self._keeper.in_thread(_warm_up))
         for step in (self._conductor.take_turns, self._listen, self._tend):
             self._conductor.for_ever(step)
@@ -318,6 +317,7 @@ class Supervisor:
                 await self._keeper.keep(self.store.add, job, text, key)
             except ClusterError:
                 self._table.drop(entry)
+                self._conductor.beside(self._keeper.take_back(job.id))
                 raise
         self.counters.submissions += 1
         entry.say(f"submitted by {job.owner}" if job.owner else "submitted")

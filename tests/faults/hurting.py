@@ -1,6 +1,7 @@
-"""Preload of workers for tests of faults: reading is slow and counted, passes have several tasks.
+"""Preload for tests of faults: reading is slow and counted, passes have several tasks.
 
-It also tells the process of each worker, so that a test can end it.
+It also tells the process of each worker, so that a test can end it, and makes pauses between tries
+of requests short.
 """
 
 from __future__ import annotations
@@ -12,7 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from distributed import Worker
+
 from dask_em.engine import plan
+from dask_em.remote import patience
 from dask_em.sources import tiling
 from dask_em.sources.cells import StoredPartition
 
@@ -34,8 +38,14 @@ def small_chunks() -> Iterator[None]:
         tiling.TARGET_BYTES = before
 
 
-def dask_setup(worker: Any) -> None:
-    """Called by Dask."""
+def dask_setup(server: Any) -> None:
+    """Called by Dask, in a scheduler or a worker."""
+    patience.FIRST_PAUSE = 0.01
+    if isinstance(server, Worker):
+        _hurt(server)
+
+
+def _hurt(worker: Worker) -> None:
     folder, seconds = Path(os.environ[FOLDER]), float(os.environ[SECONDS])
     port = worker.address.rpartition(":")[2]
     folder.joinpath(f"worker-{port}").write_text(str(os.getpid()))

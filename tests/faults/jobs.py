@@ -60,11 +60,12 @@ class Cluster:
         **settings: Any,
     ) -> None:
         self.folder, self.n_workers, self.host = folder, n_workers, host
-        self.store, self.told = folder / "store", folder / "told"
+        self.store = Path(settings.setdefault("store", folder / "store"))
+        self.told = folder / "told"
         self.rows = folder / "rows.zarr"
         zarr.create_array(self.rows, data=ROWS, chunks=(len(ROWS) // CHUNKS, ROWS.shape[1]))
         self.told.mkdir()
-        given = {"store": str(self.store), "heartbeat": 0.2, "first_pause": 0.5, **settings}
+        given = {"heartbeat": 0.2, "first_pause": 0.5, **settings}
         self.environment = {
             **os.environ,
             **{f"DASK_EM__{name.upper()}": str(value) for name, value in given.items()},
@@ -107,8 +108,9 @@ class Cluster:
         file.unlink(missing_ok=True)
         self.scheduler = self.run(
             "scheduler",
-            *("--host", self.host, "--port", self.port, "--no-dashboard"),
-            *("--scheduler-file", file, "--preload", "dask_em.preload"),
+            *("--host", self.host, "--port", self.port),
+            *("--dashboard-address", "127.0.0.1:0", "--scheduler-file", file),
+            *("--preload", "dask_em.preload", "--preload", "tests.faults.hurting"),
         )
         until(file.exists, "the scheduler", self.scheduler)
         until(lambda: file.read_text().endswith("}"), "its address")

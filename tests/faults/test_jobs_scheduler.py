@@ -96,7 +96,7 @@ def test_another_service_works_on_the_store(cluster: Cluster, tmp_path: Path) ->
     file = tmp_path / "scheduler.json"
     cluster.run(
         "scheduler",
-        *("--host", cluster.host, "--port", 0, "--no-dashboard"),
+        *("--host", cluster.host, "--port", 0, "--dashboard-address", "127.0.0.1:0"),
         *("--scheduler-file", file, "--preload", "dask_em.preload"),
     )
     until(lambda: file.exists() and file.read_text().endswith("}"), "the other scheduler")
