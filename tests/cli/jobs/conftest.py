@@ -16,6 +16,8 @@ from dask_em.service.view import JobView, Mark, PassView
 
 COMMANDS = ("listing", "logs", "result", "show", "steer", "submit", "watch")
 
+#: far from where an age in hours changes
+BEGUN = time.time() - 3.5 * 3600
 RUNNING = JobView(
     id="3f2a91c0",
     token="9d1c5be01f3a",
@@ -27,8 +29,8 @@ RUNNING = JobView(
     tags={"season": "winter"},
     priority=0,
     state="running",
-    submitted=time.time() - 330,
-    started=time.time() - 320,
+    submitted=BEGUN,
+    started=BEGUN + 10,
     ended=None,
     epoch=1,
     restarts=0,
@@ -46,9 +48,7 @@ QUEUED = replace(
     RUNNING, id="77b01d5e", state="queued", started=None, epoch=0, passes=0, doing="",
     tasks=0, objective=None, weights=(), worker=None, owner="grace", position=3,
 )  # fmt: skip
-DONE = replace(
-    RUNNING, state="done", passes=4, doing="", tasks=0, ended=RUNNING.submitted + 330.5, worker=None
-)
+DONE = replace(RUNNING, state="done", passes=4, doing="", tasks=0, ended=BEGUN + 340, worker=None)
 FAILED = replace(
     DONE, id="c0ffee00", state="failed", error="Traceback ...\n  line 3\nDataError: rows with NaN"
 )

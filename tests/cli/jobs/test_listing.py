@@ -25,7 +25,7 @@ def test_a_line_for_each_job(service: FakeService) -> None:
     assert "running, pass 3" in running
     assert "2 of 100" in running
     assert "-3.500000000" in running
-    assert "5 min" in running
+    assert " 3 h  ada" in running
     assert "ada" in running
     assert "queued, place 3" in next(line for line in lines if QUEUED.id in line)
 

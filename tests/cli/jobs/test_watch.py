@@ -143,7 +143,7 @@ def test_the_screen_shows_the_job() -> None:
         RUNNING.id,
         "fit gaussian_mixture k=3 full",
         "running, pass 4",
-        "3 of 100, after 5 min",
+        "3 of 100, after 3 h",
         "▁▆█ ",  # -5, -3.33, -2.5; that of the sample is on other rows
         "-3.330000000 per row",
         "5/16 tasks",
