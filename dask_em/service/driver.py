@@ -10,6 +10,7 @@ import asyncio
 import threading
 import time
 import traceback
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -17,6 +18,7 @@ from typing import Any
 from distributed import Worker, get_worker
 from distributed.core import Status
 from distributed.utils import sync
+from sklearn.exceptions import ConvergenceWarning
 
 from dask_em.engine.monitor import Monitor, PassRecord
 from dask_em.engine.task import leave_the_pool
@@ -61,6 +63,8 @@ def drive(id: str, epoch: int) -> None:
         Of this driver.
     """
     leave_the_pool()
+    # how a fit ended is told in the job's log; on a worker's screen nobody sees it
+    warnings.filterwarnings("ignore", category=ConvergenceWarning, module=perform.__module__)
     post = _Post(id, epoch)
     order = post.ask("begin", worker=post.worker.address)
     if "refused" in order:

@@ -25,7 +25,7 @@ from dask_em.service.work import rehearse
 if TYPE_CHECKING:
     from distributed.scheduler import Scheduler, WorkerState
 
-__all__ = ["NAME", "ServicePlugin", "supervisor_of"]
+__all__ = ["NAME", "ServicePlugin"]
 
 logger = logging.getLogger("dask_em.service")
 
@@ -35,12 +35,6 @@ NAME = "em"
 RESOURCE = "em-driver"
 #: seconds between two tries to start
 PAUSE = 2.0
-
-
-def supervisor_of(scheduler: Any) -> Supervisor | None:
-    """The service of a scheduler, if it has one."""
-    found: Supervisor | None = scheduler.extensions.get(NAME)
-    return found
 
 
 class ServicePlugin(SchedulerPlugin):

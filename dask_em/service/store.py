@@ -16,6 +16,7 @@ Files are whole or as they were before. What cannot be read is set aside, and na
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -38,6 +39,8 @@ VERSION = 1
 FORMAT = "dask_em job"
 #: how the name of a file begins that could not be read
 ASIDE = "unreadable-"
+#: seconds between tries to remove a folder that somebody still writes to
+PAUSES = (0.1, 0.5, 1.0)
 
 _JOB = TypeAdapter(Job)
 
@@ -128,6 +131,14 @@ class JobStore:
 
     def forget(self, id: str) -> None:
         """Remove all of a job."""
+        for pause in PAUSES:
+            try:
+                with suppress(FileNotFoundError):
+                    self._files.remove(f"jobs/{id}")
+            except OSError:
+                time.sleep(pause)  # a driver that was cancelled may still write a last file
+            else:
+                return
         with suppress(FileNotFoundError):
             self._files.remove(f"jobs/{id}")
 

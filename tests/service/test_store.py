@@ -124,3 +124,20 @@ def test_a_newer_store_is_not_touched(tmp_path):
     with pytest.raises(ArchiveError, match="was written by a newer dask_em"):
         store.load()
     assert path.read_bytes() == before
+
+
+def test_what_somebody_still_writes_to_is_forgotten_all_the_same(tmp_path, monkeypatch):
+    store = JobStore(str(tmp_path))
+    store.add(JOB, spec(), None)
+    remove, tries = type(store._files).remove, []
+
+    def busy(files, name=""):
+        tries.append(name)
+        if len(tries) == 1:
+            raise OSError(39, "Directory not empty")
+        remove(files, name)
+
+    monkeypatch.setattr(type(store._files), "remove", busy)
+    store.forget(JOB.id)
+    assert len(tries) == 2
+    assert store.load() == ([], [])

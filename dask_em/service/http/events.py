@@ -6,11 +6,13 @@ import re
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, replace
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dask_em.service.http.answers import Answer, as_json
-from dask_em.service.http.contract import Service
 from dask_em.service.job import State
+
+if TYPE_CHECKING:
+    from dask_em.service.supervisor import Supervisor
 
 __all__ = ["follow"]
 
@@ -29,7 +31,7 @@ class _Seen:
         return f"{self.version}-{self.number}"
 
 
-def follow(service: Service, job: str, after: int, last_event_id: str | None) -> Answer:
+def follow(service: Supervisor, job: str, after: int, last_event_id: str | None) -> Answer:
     """The events of a job from where a client is.
 
     A client that comes back after the last event of a job that has ended is told by an empty
@@ -37,7 +39,7 @@ def follow(service: Service, job: str, after: int, last_event_id: str | None) ->
 
     Parameters
     ----------
-    service : Service
+    service : Supervisor
     job : str
     after : int
         The number of the last pass that the client knows.
@@ -54,7 +56,7 @@ def follow(service: Service, job: str, after: int, last_event_id: str | None) ->
     return Answer(content="text/event-stream", headers=headers, stream=_events(service, job, seen))
 
 
-async def _events(service: Service, job: str, seen: _Seen) -> AsyncGenerator[bytes, None]:
+async def _events(service: Supervisor, job: str, seen: _Seen) -> AsyncGenerator[bytes, None]:
     """The pieces; if the job is deleted meanwhile, they end with an error that nobody is told."""
     while True:
         view = service.job(job)

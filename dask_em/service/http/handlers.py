@@ -13,7 +13,6 @@ from dask_em.core.names import nearest
 from dask_em.errors import ClusterError, InputError
 from dask_em.service.http.answers import JSON
 from dask_em.service.http.bounded import Bounded
-from dask_em.service.http.contract import Service
 from dask_em.service.http.exposure import check_exposure, check_origin
 from dask_em.service.http.faults import Refusal
 from dask_em.service.http.operations import Call
@@ -22,6 +21,8 @@ from dask_em.service.http.table import TABLE, Operation, Route
 
 if TYPE_CHECKING:
     from distributed import Scheduler
+
+    from dask_em.service.supervisor import Supervisor
 
 __all__ = ["Endpoint", "Unknown", "close_streams"]
 
@@ -84,16 +85,16 @@ class Endpoint(Bounded):
             f"the body is {found!r}; send JSON, with Content-Type: {JSON}",
         )
 
-    def _service(self) -> Service:
+    def _service(self) -> Supervisor:
         service = self.scheduler.extensions.get("em")
         if service is None:
             raise ClusterError(
                 "no job service runs on this scheduler; start it with --preload dask_em.preload, "
                 "or wait until it has started"
             )
-        return cast(Service, service)
+        return cast(Supervisor, service)
 
-    def _call(self, service: Service, operation: Operation) -> Call:
+    def _call(self, service: Supervisor, operation: Operation) -> Call:
         return Call(
             service=service,
             path=self.request.path,

@@ -7,14 +7,16 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dask_em.errors import InputError
 from dask_em.service.http.answers import Answer, as_json_list, in_json
-from dask_em.service.http.contract import Service
 from dask_em.service.http.events import follow
 from dask_em.service.http.faults import Refusal
 from dask_em.service.view import JobView
+
+if TYPE_CHECKING:
+    from dask_em.service.supervisor import Supervisor
 
 __all__ = ["Call"]
 
@@ -25,7 +27,7 @@ LONGEST_KEY = 200
 class Call:
     """A request, parsed."""
 
-    service: Service
+    service: Supervisor
     path: str  # as it was asked for, with the prefix of the scheduler
     job: str  # of which it speaks, empty if of none
     query: Mapping[str, Any]  # parsed, defaults filled in

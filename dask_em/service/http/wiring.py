@@ -13,7 +13,6 @@ from tornado.routing import PathMatches, Rule, RuleRouter
 from dask_em.errors import AccessError
 from dask_em.service import metrics
 from dask_em.service.http.closed import Closed
-from dask_em.service.http.contract import Service
 from dask_em.service.http.exposure import check_exposure
 from dask_em.service.http.gate import Gate, Stop
 from dask_em.service.http.handlers import Endpoint, close_streams
@@ -22,6 +21,8 @@ from dask_em.service.http.routes import routes
 
 if TYPE_CHECKING:
     from distributed import Scheduler
+
+    from dask_em.service.supervisor import Supervisor
 
 __all__ = ["install"]
 
@@ -42,7 +43,7 @@ def install(scheduler: Scheduler) -> None:
     scheduler : distributed.Scheduler
         With the service as its extension `em`; called on its event loop.
     """
-    service = cast(Service, scheduler.extensions["em"])
+    service = cast(Supervisor, scheduler.extensions["em"])
     settings = service.settings
     prefix = _prefix(scheduler)
     hosts = Hosts(settings.hosts)
