@@ -1,6 +1,7 @@
 """A fit that is to be killed: a script, so that it has processes of its own.
 
 ``python -m tests.faults.resumable FOLDER ALGORITHM WHERE`` prints a hash of what the fit gives.
+ALGORITHM is ``em`` or ``accelerated``, or ``sweep`` for one of several mixtures, ``here``.
 WHERE is ``here``; ``cluster``, with workers in processes of their own; or ``slow-cluster``, which
 also takes long to write.
 """
@@ -13,12 +14,15 @@ import random
 import signal
 import sys
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from sklearn.exceptions import ConvergenceWarning
 
-from dask_em import Gaussian, Mixture, Stopping, place
+from dask_em import Gaussian, Mixture, Standardize, Stopping, place, sweep
+from dask_em.engine import sample
 from dask_em.engine.fit import fit
 from dask_em.models.seeding import KMeans
 from tests.engine.sources import MadeSource, clusters
@@ -33,6 +37,8 @@ def fitted_bits(
     checkpoint: Path | None, algorithm: str, client: Any = None, seconds: float = 0.0
 ) -> str:
     """The hash of the parameters and of the objectives of all passes."""
+    if algorithm == "sweep":
+        return swept_bits(checkpoint)
     fitted = fit(
         Mixture(Gaussian(), 4, KMeans()),
         MadeSource(ROWS, 100, seconds=seconds),
@@ -48,6 +54,30 @@ def fitted_bits(
     for array in (fitted.parameters.weights, components.means, components.covariances):
         found.update(array.tobytes())
     return found.hexdigest()
+
+
+def swept_bits(checkpoint: Path | None) -> str:
+    """The same of a sweep whose mapping learns of the data first, and some of which end early."""
+    sample.SAMPLE_ROWS = 300  # one of all rows leaves nothing to be done
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        found = sweep(
+            MadeSource(ROWS, 100),
+            (1, 4),
+            covariance_type="full",
+            tol=1e-7,
+            max_iter=PASSES,
+            algorithm="em",
+            random_state=0,
+            mapping=[Standardize()],
+            checkpoint=checkpoint,
+        )
+    assert [record.kind for record in found.history[:3]] == ["moments", "first", "em"]
+    assert len({one.n_passes for one in found.candidates}) == 2
+    hashed = hashlib.sha1(repr(found.candidates).encode())
+    for array in (found.best.means_, found.best.covariances_, found.best.lower_bounds_):
+        hashed.update(np.asarray(array).tobytes())
+    return hashed.hexdigest()
 
 
 def changes(folder: Path, algorithm: str, last: int | None) -> int:

@@ -36,7 +36,7 @@ def ended(process: subprocess.Popen[str]) -> str:
     return stdout
 
 
-@pytest.mark.parametrize("algorithm", ["em", "accelerated"])
+@pytest.mark.parametrize("algorithm", ["em", "accelerated", "sweep"])
 def test_killed_at_any_moment_of_writing(algorithm, tmp_path):
     assert "20 of" in ended(started(tmp_path, algorithm, "here"))
 
