@@ -92,7 +92,7 @@ class Endpoint(Bounded):
                 "no job service runs on this scheduler; start it with --preload dask_em.preload, "
                 "or wait until it has started"
             )
-        return cast(Supervisor, service)
+        return cast("Supervisor", service)
 
     def _call(self, service: Supervisor, operation: Operation) -> Call:
         return Call(

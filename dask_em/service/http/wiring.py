@@ -43,7 +43,7 @@ def install(scheduler: Scheduler) -> None:
     scheduler : distributed.Scheduler
         With the service as its extension `em`; called on its event loop.
     """
-    service = cast(Supervisor, scheduler.extensions["em"])
+    service = cast("Supervisor", scheduler.extensions["em"])
     settings = service.settings
     prefix = _prefix(scheduler)
     hosts = Hosts(settings.hosts)
