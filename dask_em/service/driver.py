@@ -22,13 +22,20 @@ from sklearn.exceptions import ConvergenceWarning
 
 from dask_em.engine.monitor import Monitor, PassRecord
 from dask_em.engine.task import leave_the_pool
-from dask_em.errors import ArchiveError, ChunkError, ClusterError, DaskEmError, SourceError
-from dask_em.place import parse_place
+from dask_em.errors import (
+    ArchiveError,
+    ChunkError,
+    ClusterError,
+    DaskEmError,
+    InputError,
+    SourceError,
+)
+from dask_em.place import Place, parse_place
 from dask_em.remote.files import Files, open_files
 from dask_em.remote.secrets import without_secrets
 from dask_em.service.reports import doing, passed, weights_of
 from dask_em.service.spec import Fit, Predict, Sweep, parse
-from dask_em.service.store import CHECKPOINTS, MODEL, JobStore
+from dask_em.service.store import CHECKPOINTS, MODEL, OUTPUT, JobStore
 from dask_em.service.work import perform
 
 __all__ = ["drive", "driver_key"]
@@ -66,10 +73,8 @@ def drive(id: str, epoch: int) -> None:
     # how a fit ended is told in the job's log; on a worker's screen nobody sees it
     warnings.filterwarnings("ignore", category=ConvergenceWarning, module=perform.__module__)
     post = _Post(id, epoch)
-    order = post.ask("begin", worker=post.worker.address)
-    if "refused" in order:
-        return
     with suppress(UnwantedError):
+        order = post.tell("begin", worker=post.worker.address)
         try:
             _work(post, order)
         except Exception as error:
@@ -82,6 +87,7 @@ def _work(post: _Post, order: dict[str, Any]) -> None:
 
     spec = parse(order["spec"])
     store = JobStore(order["store"], order["options"])
+    post.options = {**order["options"], **(spec.data.storage_options or {})}
     own = f"{post.epoch}.{post.run}"
     report = _Report(post, order["passes"])
     with post.beating(order["heartbeat"], report):
@@ -136,10 +142,22 @@ def _save(spec: Fit | Sweep | Predict, made: Any, store: JobStore, post: _Post) 
         return "the answers are written"
     made.save(store.inside(post.id, MODEL), overwrite=True, storage_options=store.options)
     if spec.output is not None:
-        post.tell("heard", doing="saving", tasks_done=0, tasks=0)
         options = spec.data.storage_options if "://" in spec.output else None
+        _claim(spec, parse_place(spec.output, options), store, post)
         made.save(spec.output, overwrite=True, storage_options=options)
     return str(made.outcome_.advice)
+
+
+def _claim(spec: Fit | Sweep, place: Place, store: JobStore, post: _Post) -> None:
+    """Refuse to write over what others put at the output of a job while it ran."""
+    files = open_files(store.inside(post.id), store.options)
+    if not spec.overwrite and not files.exists(OUTPUT) and place.exists():
+        raise InputError(
+            f"something was put at the output {place} while the job ran, and is not replaced; move "
+            "it away, then resume the job"
+        )
+    post.tell("heard", doing="saving", tasks_done=0, tasks=0)
+    files.write(OUTPUT, str(place).encode())  # another driver knows that it is the job's own
 
 
 class _Post:
@@ -150,6 +168,7 @@ class _Post:
         self.worker: Worker = get_worker()
         self._key = self.worker.get_current_task()
         self.run: int = self.worker.state.tasks[self._key].run_id
+        self.options: dict[str, Any] = {}  # of the storage, which may be secret
         self._refused = threading.Event()
 
     def check(self) -> None:
@@ -164,29 +183,19 @@ class _Post:
         ):
             raise UnwantedError
 
-    def ask(self, what: str, **told: Any) -> dict[str, Any]:
-        """Ask until there is an answer."""
-        while True:
-            self.check()
-            with suppress(OSError, TimeoutError):
-                answer: dict[str, Any] = sync(
-                    self.worker.loop, self._send, what, told, callback_timeout=PATIENCE
-                )
-                if "unavailable" not in answer:
-                    return answer
-            time.sleep(PAUSE)
-
-    def tell(self, what: str, **told: Any) -> None:
-        """Tell until it is heard.
+    def tell(self, what: str, **told: Any) -> dict[str, Any]:
+        """Tell until it is heard; return the answer.
 
         Raises
         ------
         UnwantedError
             If the service does not want to hear of this driver any more.
         """
-        if "refused" in self.ask(what, **told):
+        answer = self._ask(what, told)
+        if "refused" in answer:
             self._refused.set()
             raise UnwantedError
+        return answer
 
     def tell_failure(self, error: Exception) -> None:
         """Tell why this driver ends."""
@@ -198,8 +207,8 @@ class _Post:
         sentence = (str(error) if told_well else "") or repr(error)
         self.tell(
             "fail",
-            error=without_secrets(sentence),
-            trace=without_secrets(told),
+            error=without_secrets(sentence, self.options),
+            trace=without_secrets(told, self.options),
             lost=_may_pass(error),
         )
 
@@ -220,6 +229,18 @@ class _Post:
                 told = await asyncio.wait_for(self._send("heard", report.state()), PATIENCE)
                 if "refused" in told:
                     self._refused.set()
+
+    def _ask(self, what: str, told: dict[str, Any]) -> dict[str, Any]:
+        """The answer, once there is one."""
+        while True:
+            self.check()
+            with suppress(OSError, TimeoutError):
+                answer: dict[str, Any] = sync(
+                    self.worker.loop, self._send, what, told, callback_timeout=PATIENCE
+                )
+                if "unavailable" not in answer:
+                    return answer
+            time.sleep(PAUSE)
 
     async def _send(self, what: str, told: dict[str, Any]) -> dict[str, Any]:
         scheduler: Any = self.worker.scheduler

@@ -9,6 +9,7 @@
               log.jsonl        a line for each thing that happened
               checkpoints/     of its drivers, by epoch and run
               model/           what it made
+              output           where else that was written
 
 Files are whole or as they were before. What cannot be read is set aside, and named.
 """
@@ -34,6 +35,8 @@ __all__ = ["JobStore", "StoredJob"]
 
 SPEC, RECORD, TRACE, LOG, MODEL = "spec.json", "record.json", "trace.jsonl", "log.jsonl", "model"
 CHECKPOINTS = "checkpoints"
+#: says where a driver began to write the output, which is the job's own from then on
+OUTPUT = "output"
 #: raised whenever an older dask_em could not read what a newer one wrote
 VERSION = 1
 FORMAT = "dask_em job"

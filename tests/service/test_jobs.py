@@ -190,6 +190,23 @@ def test_cancelled_it_stops_and_resumed_it_goes_on(address, rows):
         job.refresh()
 
 
+def test_what_others_put_at_the_output_meanwhile_is_not_replaced(address, rows, tmp_path):
+    output = tmp_path / "model.zarr"
+    slow = {"algorithm": "em", "max_iter": 30, "tol": 0.0}
+    job = dask_em.submit(fit_of(rows, output=str(output), stopping=slow), client=address)
+    for view in job.watch():
+        if view.passes >= 2 and not output.exists():
+            output.mkdir()
+            (output / "precious").write_text("somebody's")
+    assert job.view.state == "failed"
+    assert f"something was put at the output {output} while the job ran" in job.view.error
+    assert (output / "precious").read_text() == "somebody's"
+    output.rename(tmp_path / "away")
+    job.resume()
+    expected = job.result()
+    np.testing.assert_array_equal(dask_em.load(output).means_, expected.means_)
+
+
 def test_nothing_is_left_on_the_cluster(cluster, address, rows):
     with Service.connect(address) as service:
         service.submit(fit_of(rows)).wait()
