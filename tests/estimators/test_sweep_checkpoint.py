@@ -81,9 +81,9 @@ SWEEPS: dict[str, Callable[[], Any]] = {
     "accelerated": lambda: swept(
         MadeSource(overlapping(12_000), 1000), (2, 3), algorithm="accelerated", max_iter=4
     ),
-    "of several starts": lambda: swept(SOURCE, 4, n_init=3, tol=1e-5, max_iter=5),
+    "of several starts": lambda: swept(SOURCE, 4, n_init=2, tol=1e-5, max_iter=3),
     "whose components are moved": lambda: swept(
-        MadeSource(places(), 100), (4, 6), covariance_type="diag", init_params="random_from_data",
+        MadeSource(places(), 500), 6, covariance_type="diag", init_params="random_from_data",
         tol=0.0, max_iter=6,
     ),
     "that learn": lambda: swept(SOURCE, 3, mapping=[Standardize()], max_iter=3),
@@ -119,8 +119,8 @@ def test_members_that_fail_between_passes(tmp_path: Path, monkeypatch: pytest.Mo
 @pytest.mark.usefixtures("small_sample")
 def test_a_sample_that_grows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dask_em.engine.sample.ROWS_PER_PARAMETER", 40)
-    options = {"covariance_type": "full", "algorithm": "accelerated", "max_iter": 4}
-    run = swept(MadeSource(overlapping(12_000), 1000), (2, 3), **options)
+    options = {"covariance_type": "full", "algorithm": "accelerated", "max_iter": 3}
+    run = swept(MadeSource(overlapping(12_000), 1000), (1, 3), **options)
     whole = Trace()
     run(whole, None)
     assert len({one.sample_rows for one in whole.ended if one.sample_rows}) > 1
