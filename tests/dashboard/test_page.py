@@ -21,7 +21,7 @@ from dask_em.dashboard.passes import MOST_POINTS
 from dask_em.dashboard.seconds import SecondsPerPass
 from dask_em.dashboard.weights import Weights
 from tests.dashboard.opened import Host, Opened
-from tests.dashboard.reports import Reports, a_pass
+from tests.dashboard.reports import BEGAN, Reports, a_pass
 
 
 def column(page: Opened, name: str) -> list[Any]:
@@ -83,6 +83,21 @@ def test_nothing_is_sent_when_nothing_changed(reports: Reports, host: Host) -> N
     reports.asked.clear()
     assert page.update() == []
     assert reports.asked == []
+    assert not page.board.watch.look()  # so the panels are not even asked
+
+
+def test_age_grows_though_nothing_else_changes(
+    reports: Reports, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [BEGAN + 30.0]
+    monkeypatch.setattr("dask_em.dashboard.watch.time.time", lambda: now[0])
+    reports.begin("a")
+    page = Opened(host)
+    assert column(page, "age") == ["now"]
+    for later, said in ((70, "1 min"), (3 * 3600, "3 h"), (2 * 86400, "2 d")):
+        now[0] = BEGAN + later
+        (sent,) = page.update()
+        assert sent.patches == {"age": [(0, said)]}
 
 
 def test_a_pass_is_streamed_once_and_cells_are_patched(reports: Reports, host: Host) -> None:
