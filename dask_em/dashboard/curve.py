@@ -11,6 +11,7 @@ from bokeh.models import ColumnDataSource, CustomJS, CustomJSHover, DataRange1d,
 
 from dask_em.dashboard.colours import MARKS, OTHER_MARK, SHOWN
 from dask_em.dashboard.panel import TIP, Panel, few, plot, see
+from dask_em.dashboard.passes import harmless
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -159,7 +160,6 @@ def _marked(marks: Sequence[Mark], heights: Sequence[float]) -> dict[str, list[A
         "number": [mark.number for mark in marks],
         "objective": list(heights),
         "kind": [mark.kind for mark in marks],
-        "text": [mark.text for mark in marks],
         "shape": [shape for shape, _, _ in looks],
         "size": [size for _, size, _ in looks],
         "colour": [colour for _, _, colour in looks],
@@ -189,5 +189,5 @@ def _texts(marks: Sequence[Mark], places: Sequence[int]) -> dict[int, str]:
     """What is told of marks at each place."""
     texts: dict[int, str] = {}
     for mark, place in zip(marks, places, strict=True):
-        texts[place] = texts.get(place, "") + f"\n{mark.kind}: {mark.text}"
+        texts[place] = texts.get(place, "") + harmless(f"\n{mark.kind}: {mark.text}")
     return texts

@@ -17,9 +17,10 @@ if TYPE_CHECKING:
     from dask_em.dashboard.reporter import Reporter
     from dask_em.service.view import JobView, PassView
 
-__all__ = ["MOST_POINTS", "Passes"]
+__all__ = ["MOST_POINTS", "Passes", "harmless"]
 
 MOST_POINTS = 2000
+_ANGLES = str.maketrans("<>", "\u2039\u203a")
 #: numbers of a pass, by the name of the column
 _NUMBERS = {
     "number": "number",
@@ -133,10 +134,15 @@ def _columns(drawn: Sequence[PassView], before: int = 0) -> dict[str, Any]:
     ends = [before, *(one.number for one in drawn)]
     # bars reach to their neighbours where passes between are not drawn
     columns["width"] = [max(1, b - a) * 0.9 for a, b in pairwise(ends)]
-    columns["kind"] = [one.kind for one in drawn]
-    columns["step"] = [one.step or "" for one in drawn]
+    columns["kind"] = [harmless(one.kind) for one in drawn]
+    columns["step"] = [harmless(one.step or "") for one in drawn]
     columns["befell"] = [""] * len(drawn)
     return columns
+
+
+def harmless(text: str) -> str:
+    """Text that is no HTML: some versions of Bokeh escape what they hover, others do not."""
+    return text.translate(_ANGLES)
 
 
 def _number(value: float | None) -> float:

@@ -106,9 +106,9 @@ async def a_point_tells(browser: Browser) -> None:
     await browser.until("window.said().includes('nats per row\\ngain')")
     for part in range(25, 60):  # until the pointer is over the pass with marks
         await browser.point(left + part / 100 * (right - left), (top + bottom) / 2)
-        if await browser.run("window.said().includes('lost: <img')"):
+        if await browser.run("window.said().includes('lost: \u2039img')"):
             break
-    await browser.until("window.said().includes('lost: <img')")
+    await browser.until("window.said().includes('lost: \u2039img')")
 
 
 async def a_click_chooses(browser: Browser) -> None:

@@ -387,8 +387,14 @@ def test_what_comes_from_a_job_is_never_html(reports: Reports, host: Host) -> No
         state="failed",
         error=evil,
     )
+    reports.read("a", kind=evil, step=evil)
+    reports.mark("a", evil, 1, evil)
     page = Opened(host)
     assert "<img" not in page.panel(Details).div.text
+    # older versions of Bokeh hover values as HTML
+    assert not [
+        text for name in ("kind", "step", "befell") for text in page.data()[name] if "<" in text
+    ]
     templates = [column.formatter.template for column in page.panel(Jobs).root.columns]
     assert all("<%=" not in template for template in templates)
 
