@@ -42,8 +42,8 @@ class Cluster:
         For all that it writes.
     n_workers : int
         Of one thread each, with nannies, which start them again.
-    seconds : float
-        That a worker takes to read a chunk.
+    seconds : float, or None
+        That a worker takes to read a chunk; None for workers as they are.
     host : str
         That the scheduler listens at.
     **settings
@@ -55,11 +55,12 @@ class Cluster:
         folder: Path,
         *,
         n_workers: int = 3,
-        seconds: float = 0.03,
+        seconds: float | None = 0.03,
         host: str = "127.0.0.1",
         **settings: Any,
     ) -> None:
         self.folder, self.n_workers, self.host = folder, n_workers, host
+        self.hurts = [] if seconds is None else ["--preload", "tests.faults.hurting"]
         self.store = Path(settings.setdefault("store", folder / "store"))
         self.told = folder / "told"
         self.rows = folder / "rows.zarr"
@@ -101,7 +102,7 @@ class Cluster:
         if not known:
             self.start_workers(self.n_workers)
         self.service = Service.connect(self.address)
-        until(lambda: len(self.workers()) >= self.n_workers, "the workers")
+        until(lambda: self.n_registered() >= self.n_workers, "the workers")
 
     def start_scheduler(self) -> None:
         file = self.folder / "scheduler.json"
@@ -110,7 +111,7 @@ class Cluster:
             "scheduler",
             *("--host", self.host, "--port", self.port),
             *("--dashboard-address", "127.0.0.1:0", "--scheduler-file", file),
-            *("--preload", "dask_em.preload", "--preload", "tests.faults.hurting"),
+            *("--preload", "dask_em.preload", *self.hurts),
         )
         until(file.exists, "the scheduler", self.scheduler)
         until(lambda: file.read_text().endswith("}"), "its address")
@@ -127,8 +128,7 @@ class Cluster:
             "worker",
             self.address,
             *("--nworkers", number, "--nthreads", 1, "--memory-limit", 0, "--no-dashboard"),
-            *("--local-directory", self.folder, "--preload", "tests.faults.hurting"),
-            *more,
+            *("--local-directory", self.folder, *self.hurts, *more),
             before=before,
         )
 
