@@ -172,14 +172,16 @@ class Cluster:
 
     def n_registered(self) -> int:
         """Workers that the scheduler knows."""
-        return int(self._ask("identity")["n_workers"])
+        return int(self.ask("identity")["n_workers"])
 
     def n_tasks(self) -> int:
         """Tasks that workers have, or wait for one."""
-        told = self._ask("processing", workers=None)
+        told = self.ask("processing", workers=None)
         return sum(map(len, told.values()))
 
-    def _ask(self, what: str, **asked: Any) -> Any:
+    def ask(self, what: str, **asked: Any) -> Any:
+        """What a handler of the scheduler answers."""
+
         async def call() -> Any:
             async with rpc(self.address) as scheduler:
                 return await getattr(scheduler, what)(**asked)

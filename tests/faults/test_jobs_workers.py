@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from distributed import Client, Future
@@ -124,6 +125,8 @@ def test_the_worker_of_the_driver_is_stopped_and_goes_on_later(cluster: Cluster)
         assert kept["run"] > stale["run"]
         folder = cluster.files(job) / "checkpoints" / "{epoch}.{run}".format(**stale)
         until(lambda: not folder.exists(), "the end of the stale checkpoint")
+        said = cluster.ask("em_commit", id=job.id, told=later(job), weights=[], **who(stale))
+        assert "was replaced by run" in said["refused"]
     finally:
         os.kill(pid, signal.SIGCONT)
         cluster.start_workers(1)  # it ends when it sees that it was removed
@@ -136,6 +139,15 @@ def test_the_worker_of_the_driver_is_stopped_and_goes_on_later(cluster: Cluster)
     assert iterations == sorted(iterations)
     check_as_undisturbed(job, cluster)
     assert not any(mark.kind == "failed" for mark in job.marks())
+
+
+def later(job: Job) -> dict[str, Any]:
+    """A pass that nobody made yet."""
+    return {**job.trace()[-1].told(), "number": PASSES + 1}
+
+
+def who(commit: dict[str, Any]) -> dict[str, Any]:
+    return {name: commit[name] for name in ("epoch", "run")}
 
 
 def test_where_checkpoints_go_is_a_file_for_a_while(cluster: Cluster) -> None:
