@@ -150,13 +150,14 @@ class Conductor:
     async def take_turns(self) -> None:
         """Start what is due; return when somebody else may be."""
         self._wake.clear()
-        for job in due(self.table.jobs(), self.settings.max_running, time.time()):
+        now = time.time()  # for both: a pause that ends in between would be slept through
+        for job in due(self.table.jobs(), self.settings.max_running, now):
             entry = self.table.entry(job.id)
             try:
                 await self.happen(entry, SlotFree())
             except ClusterError:  # others need not wait for it
                 await self._postpone(entry)
-        wakes = wakes_at(self.table.jobs(), time.time())
+        wakes = wakes_at(self.table.jobs(), now)
         pause = None if wakes is None else max(0.01, wakes - time.time())
         with suppress(TimeoutError):
             await asyncio.wait_for(self._wake.wait(), pause)

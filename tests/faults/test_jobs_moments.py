@@ -1,9 +1,10 @@
-"""A service that is killed after any change of its store: what is there then is enough."""
+"""A service that is killed after any change of its store, or cannot make it at once."""
 
 from __future__ import annotations
 
 import asyncio
 import shutil
+import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import RLock
@@ -12,6 +13,8 @@ from typing import Any
 import pytest
 
 from dask_em.remote.files import Files
+from dask_em.service.job import Job
+from dask_em.service.store import JobStore
 from tests.service.office import Drivers, one_pass, running, service, spec, until
 
 
@@ -139,3 +142,33 @@ def test_a_service_is_killed_after_any_change_of_its_store(moments: Moments) -> 
     assert len(found) > 12
     for store, told in found:
         asyncio.run(go_on(store, told))
+
+
+def test_a_pause_that_ends_while_others_are_started_is_not_slept_through(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The record of one job cannot be written at once, that of the next takes its time."""
+    store = JobStore(str(tmp_path))
+    for number, name in enumerate(("hasty", "slow")):
+        store.add(Job(name, number), spec(), None)
+    save, failed = JobStore.save, list[str]()
+
+    def hindered(self: JobStore, job: Job, key: str | None) -> None:
+        if job.id == "slow":
+            time.sleep(0.3)
+        elif not failed:
+            failed.append(job.id)
+            raise OSError("no space left")
+        save(self, job, key)
+
+    monkeypatch.setattr(JobStore, "save", hindered)
+    monkeypatch.setattr("dask_em.service.conductor.LONGEST_PAUSE", 0.05)
+
+    async def start() -> None:
+        drivers = Drivers()
+        async with service(tmp_path, drivers) as em:
+            await until(lambda: len(drivers.launched) == 2)
+            assert em.job("hasty").error is None
+            assert any("no space left" in line["text"] for line in await em.logs("hasty"))
+
+    asyncio.run(start())
