@@ -69,21 +69,29 @@ def cancel(cluster: Cluster, repeats: int, rows: Path) -> None:
 
 
 def overhead(cluster: Cluster, repeats: int, rows: Path, passes: int) -> None:
-    """Pairs of fits; of each the median time from the end of a pass to that of the next."""
-    ratios = []
+    """Pairs of fits; of each the median time from the end of a pass to that of the next.
+
+    What a job adds lies between passes, mostly: that part is told too, as other work on the machine
+    changes it less.
+    """
+    ratios, added = [], []
     with Client(cluster.address, set_as_default=False) as client:
         for number in range(repeats):
-            pair: dict[str, float] = {}
+            pair: dict[str, tuple[float, float]] = {}
             for way in ("client", "job")[:: 1 if number % 2 else -1]:
                 pair[way] = (
                     _in_job(cluster, rows, passes)
                     if way == "job"
                     else _by_client(client, rows, passes, cluster.folder / f"kept-{number}")
                 )
-            ratios.append(pair["job"] / pair["client"])
-            told = f"client {pair['client']:.3f} s, job {pair['job']:.3f} s a pass"
-            print(f"{told}: {100 * ratios[-1] - 100:+.1f}%", flush=True)
-    print(f"median of {repeats} pairs: {100 * median(ratios) - 100:+.1f}%")
+            ratios.append(100 * pair["job"][0] / pair["client"][0] - 100)
+            added.append(1000 * (pair["job"][1] - pair["client"][1]))
+            told = [f"{way} {pair[way][0]:.3f} s a pass" for way in ("client", "job")]
+            between = f"{added[-1]:+.1f} ms between passes"
+            print(f"{', '.join(told)}: {ratios[-1]:+.1f}%, {between}", flush=True)
+    print(
+        f"median of {repeats} pairs: {median(ratios):+.1f}%, {median(added):+.1f} ms between passes"
+    )
 
 
 def queue(cluster: Cluster, n_jobs: int) -> None:
@@ -121,16 +129,16 @@ def queue(cluster: Cluster, n_jobs: int) -> None:
 
 
 class _Ends(Monitor):
-    """When passes ended."""
+    """When passes ended, and how long they took."""
 
     def __init__(self) -> None:
-        self.found: list[float] = []
+        self.found: list[tuple[float, float]] = []
 
     def end(self, record: PassRecord) -> None:
-        self.found.append(time.time())
+        self.found.append((time.time(), record.seconds))
 
 
-def _by_client(client: Client, rows: Path, passes: int, checkpoint: Path) -> float:
+def _by_client(client: Client, rows: Path, passes: int, checkpoint: Path) -> tuple[float, float]:
     ends, spec = _Ends(), _long(rows)["model"]
     GaussianMixture(
         spec["n_components"], random_state=0, algorithm="em", tol=0.0, max_iter=passes
@@ -138,14 +146,16 @@ def _by_client(client: Client, rows: Path, passes: int, checkpoint: Path) -> flo
     return _of_a_pass(ends.found)
 
 
-def _in_job(cluster: Cluster, rows: Path, passes: int) -> float:
+def _in_job(cluster: Cluster, rows: Path, passes: int) -> tuple[float, float]:
     job = cluster.submit(**_long(rows, passes))
     assert job.wait(600).state == "done", job.view.error
-    return _of_a_pass([one.ended for one in job.trace()])
+    return _of_a_pass([(one.ended, one.seconds) for one in job.trace()])
 
 
-def _of_a_pass(ends: list[float]) -> float:
-    return median(after - before for before, after in pairwise(ends[1:]))
+def _of_a_pass(passes: list[tuple[float, float]]) -> tuple[float, float]:
+    """Seconds of a pass with what follows it, and of what follows it alone."""
+    steps = [(after - before, seconds) for (before, _), (after, seconds) in pairwise(passes[1:])]
+    return median(step for step, _ in steps), median(step - seconds for step, seconds in steps)
 
 
 def _long(rows: Path, passes: int = 1000) -> dict[str, Any]:
