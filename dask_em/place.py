@@ -17,7 +17,7 @@ from zarr.abc.store import Store
 from zarr.storage import LocalStore
 
 from dask_em.errors import ArchiveError, SourceError
-from dask_em.remote.files import Files, open_files
+from dask_em.remote.files import Files, flush_entry, open_files
 from dask_em.remote.secrets import unless_secret, without_secrets
 from dask_em.remote.store import open_store
 from dask_em.remote.trouble import cause_of
@@ -31,7 +31,6 @@ __all__ = [
     "RemotePlace",
     "Scratch",
     "address_of",
-    "flush_entry",
     "parse_place",
 ]
 
@@ -264,14 +263,3 @@ def _flush(folder: Path) -> None:
         for name in files:
             flush_entry(Path(root, name))
         flush_entry(Path(root))
-
-
-def flush_entry(path: Path) -> None:
-    """Force a file, or the entries of a folder, to the disk."""
-    if os.name == "nt" and path.is_dir():
-        return  # Windows opens no directories
-    handle = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -23,6 +23,7 @@ __all__ = [
     "Files",
     "ask_once",
     "configured",
+    "flush_entry",
     "open_files",
     "open_filesystem",
     "opening",
@@ -203,9 +204,21 @@ def _write_whole(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(made, path)
+        flush_entry(path.parent)
     finally:
         with suppress(FileNotFoundError):
             os.remove(made)
+
+
+def flush_entry(path: Path) -> None:
+    """Force a file, or the entries of a folder, to the disk."""
+    if os.name == "nt" and path.is_dir():
+        return  # Windows opens no directories
+    handle = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def open_files(url: str, storage_options: Mapping[str, Any] | None = None) -> Files:

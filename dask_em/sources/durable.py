@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from dask_em.place import flush_entry
+from dask_em.remote.files import flush_entry
 
 __all__ = ["flush"]
 
