@@ -23,6 +23,7 @@ from zarr.storage import LocalStore
 
 from dask_em.errors import SourceError
 from dask_em.place import LocalPlace, Place, RemotePlace, Scratch
+from dask_em.remote.files import flush_entry
 from dask_em.sources.drafts import WHOLE, ZARR, Draft, Marks, drafted, mark_of
 
 if TYPE_CHECKING:
@@ -108,14 +109,19 @@ class _LocalDraft(Draft):
         folder = place.path.with_name(f".{place.path.name}.{ledger.name}.draft")
         self.scratch = Scratch(place.path, folder, overwrite)
         super().__init__(place, LocalStore(self.scratch.new), marks)
-        there = self._flag.exists()
-        #: whether it took its place before this call
-        self.is_put = there and ledger.is_written and not self.scratch.new.exists()
-        self.made = there and (self.is_put or self.scratch.new.exists())
+        self._ledger = ledger
+        self._was_put = self.is_put
+        self.made = self._was_put or (self._flag.exists() and self.scratch.new.exists())
 
     @property
     def folder(self) -> Place:
         return LocalPlace(self.scratch.new)
+
+    @property
+    def is_put(self) -> bool:
+        """Whether it took its place: in an earlier call, or in the same one of another process."""
+        gone = self._flag.exists() and not self.scratch.new.exists()
+        return gone and self._ledger.is_written and self.scratch.path.exists()
 
     def begin(self) -> None:
         """Make room, also where a process was killed meanwhile."""
@@ -124,7 +130,9 @@ class _LocalDraft(Draft):
         self.scratch.folder.mkdir(parents=True)
 
     def begun(self) -> None:
+        self.scratch.flush()  # or the flag could outlive what it tells of, in a loss of power
         self._flag.touch()
+        flush_entry(self.scratch.folder)
         super().begun()
 
     def prepare(self) -> None:
@@ -133,10 +141,19 @@ class _LocalDraft(Draft):
             self.scratch.flush()
 
     def put(self) -> None:
-        if not self.is_put:
+        if self.is_put:
+            return
+        self._was_put = True
+        try:
             self.scratch.put()
+        except FileNotFoundError:
+            self._was_put = False
+            if not self.is_put:
+                raise
 
     def take_back(self) -> bool:
+        if not self._was_put:
+            return True  # if it is there, another process put it, and counts on it
         try:
             self.scratch.take_back()
         except OSError:

@@ -239,6 +239,68 @@ def test_outputs_that_cannot_be_placed_are_taken_back_and_kept(
     check(one, remote, other)
 
 
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("name", ["prepare", "put"])
+def test_another_process_puts_the_same_outputs(
+    name: str, overwrite: bool, urls: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as one that was thought dead: what it put is not taken back."""
+    if overwrite:
+        write(urls, Ledger.open(tmp_path / "old", {"answers": "old"}), values=-VALUES)
+    others = [None]
+
+    def after_another(call: Any) -> Any:
+        def instead(draft: Any) -> None:
+            if others:
+                others.pop()
+                with monkeypatch.context() as slow:  # it has not removed its draft yet
+                    slow.setattr(kept._LocalDraft, "clean", lambda _: None)
+                    write(urls, ledger_at(tmp_path), overwrite=overwrite)
+            call(draft)
+
+        return instead
+
+    for kind in (kept._LocalDraft, kept._Prefix):
+        monkeypatch.setattr(kind, name, after_another(getattr(kind, name)))
+    write(urls, ledger_at(tmp_path), overwrite=overwrite)
+    assert not others
+    check(*urls)
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_an_output_that_was_put_and_taken_away_is_missed(tmp_path: Path) -> None:
+    url, ledger = tmp_path / "one.zarr", ledger_at(tmp_path)
+    with pytest.MonkeyPatch.context() as killed:
+        killed.setattr(Ledger, "finish", lambda _: stopped())
+        killed.setattr(kept._LocalDraft, "take_back", lambda _: True)
+        with pytest.raises(KeyboardInterrupt):
+            write([url], ledger)
+    url.rename(tmp_path / "elsewhere")
+    with pytest.raises(SourceError, match=r"one\.zarr are not there any more"):
+        write([url], ledger_at(tmp_path))
+
+
+def stopped() -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_draft_is_on_the_disk_before_it_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a loss of power could take what tasks of the next call write into."""
+    flushed: list[Path] = []
+
+    def flush(path: Path) -> None:
+        if not list(tmp_path.glob(".*.draft/begun")):
+            flushed.append(path)
+
+    monkeypatch.setattr("dask_em.place.flush_entry", flush)
+    broken([tmp_path / "one.zarr"], ledger_at(tmp_path), [])
+    (new,) = tmp_path.glob(".*.draft/new")
+    assert {path for path in new.rglob("*") if path.is_file()} <= set(flushed)
+    assert new / "zarr.json" in flushed
+
+
 def test_a_full_disk_says_that_the_same_call_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
