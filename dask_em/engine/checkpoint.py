@@ -27,9 +27,10 @@ from dask_em.core.records import Record
 from dask_em.engine.fingerprint import Facts
 from dask_em.engine.folder import Folder
 from dask_em.engine.kept import KeptMoments, KeptPass, KeptSample, KeptStart
-from dask_em.engine.mark import ROOM, Mark, is_left
+from dask_em.engine.mark import ANEW, ROOM, Mark, is_left
 from dask_em.engine.monitor import PassRecord
 from dask_em.engine.packed import Packed
+from dask_em.errors import ArchiveError
 from dask_em.place import URL, Place, parse_place
 
 __all__ = ["Checkpoint"]
@@ -141,7 +142,11 @@ class Checkpoint:
         last, others = _pass(found), dict[int, KeptPass]()
         for place in set(last.places) - {last.number}:
             other = self._folder.load(f"pass-{place:06d}")
-            assert other is not None, f"{self._folder} lacks pass {place}, which nobody removes"
+            if other is None:
+                raise ArchiveError(
+                    f"the checkpoint {self._folder} lacks pass-{place:06d}, in which a fit took "
+                    f"part last; restore it, or {ANEW}"
+                )
             others[place] = _pass(other)
         members = [
             others.get(place, last).members[index] for index, place in enumerate(last.places)

@@ -48,13 +48,17 @@ class Folder:
     def replace(
         self, olds: Sequence[str], name: str, record: Record, needed: Collection[str] = ()
     ) -> None:
-        """Write a record, then remove old ones that are not needed."""
+        """Write a record, then remove older ones that are not needed.
+
+        Those after it, in the order of their names, are kept: they are of the same work, done by
+        another process that was thought dead and is ahead.
+        """
         if name in olds:
             self.remove(name)  # nobody could go on with it, or it would have been read
         archive.save(self._inside(name), record, storage_options=self._options)
         with suppress(OSError):  # what is old does no harm
             for old in olds:
-                if old != name and old not in needed:
+                if old < name and old not in needed:
                     self.remove(old)
 
     def remove(self, name: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -191,6 +192,16 @@ def test_what_has_ended_is_not_written_again(
     assert len(written[-1]) < 4
     there = {name for name in os.listdir(tmp_path / "ck") if name.startswith("pass-")}
     assert there == {f"pass-{n:06d}" for n in taken}
+
+
+@pytest.mark.usefixtures("small_sample")
+def test_a_pass_that_was_taken_away_is_missed(tmp_path: Path) -> None:
+    run = swept(SOURCE, (1, 3), covariance_type="full", tol=1e-5, max_iter=12)
+    run(Monitor(), tmp_path / "ck")
+    first = min(name for name in os.listdir(tmp_path / "ck") if name.startswith("pass-"))
+    shutil.rmtree(tmp_path / "ck" / first)
+    with pytest.raises(ArchiveError, match=f"lacks {first}, .*; restore it, or give a path where"):
+        run(Monitor(), tmp_path / "ck")
 
 
 OTHERS: dict[str, dict[str, Any]] = {
