@@ -7,7 +7,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from operator import methodcaller
 from typing import Any
 
 from dask_em.engine.ahead import at_once
@@ -21,8 +20,8 @@ __all__ = ["Done", "tally_in", "told_by"]
 
 #: the file of a task, by the first of its chunks
 NAME = r"done-\d{9}\.json"
-#: files that are read at a time
-READS = 16
+#: files that are read, or removed, at a time
+REQUESTS = 16
 
 GOES_ON = "free some space or check permissions; the same call goes on from what is kept"
 
@@ -41,7 +40,10 @@ class Done:
         """The tally of the task with these leaves; None if it is not done."""
         try:
             told = json.loads(self.place.files().read(_name(leaves)))
-        except FileNotFoundError:
+        except (
+            FileNotFoundError,
+            ValueError,
+        ):  # not there, or half-written where nothing is renamed
             return None
         return tally_in(told["tally"]) if told["chunks"] == _runs(leaves) else None
 
@@ -61,9 +63,7 @@ class Done:
                     f"the checkpoint {self.place} is not there on a worker: either it was removed, "
                     "or the worker does not mount the folder; give one that all workers mount"
                 )
-            self.place.files().write(
-                _name(leaves), json.dumps(told, default=methodcaller("item")).encode()
-            )
+            self.place.files().write(_name(leaves), json.dumps(told).encode())
 
     def among(self, tasks: Sequence[Sequence[Partition]]) -> list[Tally | None]:
         """For each task its tally; None for those that are not done."""
@@ -74,15 +74,19 @@ class Done:
                 return Tally()
             return self.of(leaves) if _name(leaves) in names else None
 
-        return list(at_once((partial(found, leaves) for leaves in tasks), READS))
+        return list(at_once((partial(found, leaves) for leaves in tasks), REQUESTS))
 
     def clear(self, killed_only: bool = False) -> None:
         """Remove what tells of tasks, or no more than what killed ones left."""
         files = self.place.files()
-        for name in files.names():
-            whole = re.fullmatch(NAME, name) and not killed_only
-            if whole or is_left(name, f"{NAME}|{re.escape(MARK)}"):
-                files.remove(name)
+        gone = [
+            name
+            for name in files.names()
+            if is_left(name, f"{NAME}|{re.escape(MARK)}")
+            or (re.fullmatch(NAME, name) and not killed_only)
+        ]
+        for _ in at_once((partial(files.remove, name) for name in gone), REQUESTS):
+            pass  # thousands, of which each may wait for an answer
 
 
 def told_by(tally: Tally) -> dict[str, Any]:

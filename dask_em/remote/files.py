@@ -174,8 +174,12 @@ class Files:
             shutil.copyfile(source, target)
 
     def remove(self, name: str = "") -> None:
-        """Remove a file or a folder with all in it."""
-        self._call(lambda: self.system.rm(self._inside(name), recursive=True), name)
+        """Remove a file or a folder with all in it, if it is there."""
+        try:
+            self._call(lambda: self.system.rm(self._inside(name), recursive=True), name)
+        except FileNotFoundError:
+            if self.exists(name):  # somebody else removed something in it, but not all
+                raise
 
     def _told(self, name: str = "") -> Any:
         # `exists` of fsspec takes any failure of some file systems for an absence

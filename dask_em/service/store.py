@@ -136,26 +136,23 @@ class JobStore:
         """Remove all of a job."""
         for pause in PAUSES:
             try:
-                with suppress(FileNotFoundError):
-                    self._files.remove(f"jobs/{id}")
+                self._files.remove(f"jobs/{id}")
             except OSError:
                 time.sleep(pause)  # a driver that was cancelled may still write a last file
             else:
                 return
-        with suppress(FileNotFoundError):
-            self._files.remove(f"jobs/{id}")
+        self._files.remove(f"jobs/{id}")
 
     def forget_checkpoints(self, id: str, but: str | None = None) -> None:
         """Remove the checkpoints of a job, but those of one driver."""
         folder = self._below(f"jobs/{id}/{CHECKPOINTS}")
+        if but is None:
+            folder.remove()
+            return
         with suppress(FileNotFoundError):
-            if but is None:
-                folder.remove()
-                return
             for name in folder.names():
                 if name != but:
-                    with suppress(FileNotFoundError):
-                        folder.remove(name)
+                    folder.remove(name)
 
     def model_files(self, id: str) -> Iterator[tuple[str, bytes]]:
         """The names and bytes of the files of a job's model."""

@@ -117,6 +117,17 @@ def test_the_number_of_tasks_does_not_follow_the_machine(tmp_path, monkeypatch):
     assert len(resumed.chunks) == N_CHUNKS - 3
 
 
+def test_a_task_that_is_told_half_is_done_again(tmp_path):
+    """Where files are not renamed, a kill may leave one."""
+    broken, again = Memory(5), Memory()
+    with pytest.raises(OSError, match="scripted"):
+        run(tmp_path, broken)
+    half = broken.chunks.pop()
+    (tmp_path / f"done-{half:09d}.json").write_text('{"chunks": [[')
+    run(tmp_path, again)
+    assert sorted(broken.chunks + again.chunks) == list(range(N_CHUNKS))
+
+
 def test_what_is_forgotten_is_done_again(tmp_path):
     with pytest.raises(OSError, match="scripted"):
         run(tmp_path, Memory(5))
