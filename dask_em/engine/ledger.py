@@ -3,7 +3,8 @@
 ::
 
     checkpoint.json        whose answers they are: the format's version and the specification; into
-                           how many tasks the work is cut, and how far it is as a whole
+                           how many tasks the work is cut, how far it is as a whole, and when it
+                           was, of each output what tells it from others
     done-000000064.json    the tally of the task that begins at chunk 64, which is done
 
 What is written itself is not here but in the drafts of the outputs. They bear the name of the
@@ -12,6 +13,8 @@ ledger, which follows from the specification, so that the same call finds them a
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import suppress
 from enum import StrEnum
 from typing import Any
 
@@ -19,6 +22,7 @@ from dask_em.engine.done import Done, tally_in, told_by
 from dask_em.engine.fingerprint import Facts, digest
 from dask_em.engine.mark import ROOM, Mark
 from dask_em.engine.stream import Tally
+from dask_em.errors import ArchiveError
 from dask_em.place import URL, Place, parse_place
 
 __all__ = ["Ledger", "Stage"]
@@ -43,6 +47,8 @@ class Ledger:
         self.stage = Stage(told.get("stage", Stage.NEW))
         self._n_tasks: int | None = told.get("n_tasks")
         self.tally = tally_in(told["tally"]) if "tally" in told else Tally()
+        #: of each output, when all have taken their places
+        self.stamps: Mapping[str, str | None] = told.get("stamps", {})
 
     @classmethod
     def open(cls, url: URL | Place, wanted: Facts) -> Ledger:
@@ -103,7 +109,7 @@ class Ledger:
 
     def forget(self) -> None:
         """Begin anew: what tasks have written is not there any more."""
-        self._n_tasks, self.tally = None, Tally()
+        self._n_tasks, self.tally, self.stamps = None, Tally(), {}
         self._move(Stage.NEW)
 
     def begin(self, n_tasks: int) -> int:
@@ -120,20 +126,26 @@ class Ledger:
         self.tally = tally
         self._move(Stage.WRITTEN)
 
-    def finish(self) -> None:
+    def finish(self, stamps: Mapping[str, str | None]) -> None:
         """All outputs have taken their places; of this the folder goes on to tell.
 
         If it vanished, a process that is killed right after could not be told from one that never
         began.
+
+        Parameters
+        ----------
+        stamps : mapping
+            For each output what tells it from one that others put in its place later.
         """
+        self.stamps = stamps
         self._move(Stage.WHOLE)
-        with self._place.explain("used as a checkpoint", ROOM):
-            self.done.clear()
+        with suppress(ArchiveError), self._place.explain("used as a checkpoint", ROOM):
+            self.done.clear()  # what stays does no harm
 
     def _move(self, stage: Stage) -> None:
         self.stage = stage
         with self._place.explain("used as a checkpoint", ROOM):
             MARKS.write(
                 self._place, self._wanted,
-                stage=stage, n_tasks=self._n_tasks, tally=told_by(self.tally),
+                stage=stage, n_tasks=self._n_tasks, tally=told_by(self.tally), stamps=self.stamps,
             )  # fmt: skip

@@ -12,7 +12,8 @@ from dask_em.engine.specification import answers_specification
 from dask_em.estimators.rows import Selection
 from dask_em.place import URL, Options, Place, parse_place
 from dask_em.sources.apart import check_apart
-from dask_em.sources.kept import are_whole, remove_left
+from dask_em.sources.drafts import stamps_of
+from dask_em.sources.kept import remove_left
 from dask_em.sources.zarr_output import Planned
 
 __all__ = ["checkpoint_at", "is_finished", "open_ledger"]
@@ -57,14 +58,14 @@ def open_ledger(
 
 
 def is_finished(ledger: Ledger, planned: Sequence[Planned], output_options: Options) -> bool:
-    """Whether an earlier call has written all answers, and the outputs are still there.
+    """Whether an earlier call has written all answers, and its outputs are still there.
 
-    Where they are not, the ledger begins anew.
+    Where they are not, also because others are in their places, the ledger begins anew.
     """
     if ledger.stage is not Stage.WHOLE:
         return False
     places = [parse_place(url, output_options) for url in dict.fromkeys(p.url for p in planned)]
-    if are_whole(places):
+    if stamps_of(places) == ledger.stamps:
         remove_left(places, ledger)
         return True
     ledger.forget()

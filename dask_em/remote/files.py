@@ -28,6 +28,7 @@ __all__ = [
     "open_filesystem",
     "opening",
     "own_filesystem",
+    "stamp_of",
 ]
 
 T = TypeVar("T")
@@ -113,6 +114,11 @@ class Files:
         found = self._told()
         return found is not None and found["type"] == "directory"
 
+    def stamp(self, name: str) -> str | None:
+        """Another one when a file is written anew; None where it is not there."""
+        found = self._told(name)
+        return None if found is None else stamp_of(found)
+
     def names(self) -> list[str]:
         """The names in the folder."""
         found = self._call(lambda: self.system.ls(self.path, detail=False))
@@ -197,6 +203,14 @@ class Files:
             return call()
 
         return patiently(fresh, f"{self.url}/{name}".rstrip("/"))
+
+
+def stamp_of(told: Mapping[str, Any]) -> str:
+    """Another one when a file is written anew, of what its file system tells; it may be empty."""
+    for name in ("ETag", "etag", "mtime", "LastModified", "last_modified", "updated", "created"):
+        if told.get(name):
+            return str(told[name])
+    return ""
 
 
 def _write_whole(path: Path, data: bytes) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from zarr.storage import LocalStore
 
 from dask_em.errors import DaskEmError, SourceError
 from dask_em.place import LocalPlace, Place, RemotePlace, Scratch
-from dask_em.sources.marked import mark_in
+from dask_em.sources.marked import MARK_FILE, mark_in
 
 if TYPE_CHECKING:
     from dask_em.engine.ledger import Ledger
@@ -33,6 +33,7 @@ __all__ = [
     "mark_of",
     "not_there",
     "put_all",
+    "stamps_of",
     "unwritten",
 ]
 
@@ -220,7 +221,7 @@ def put_all(drafts: Sequence[Draft], ledger: Ledger | None = None) -> None:
         rest = f"but {', '.join(stay)} is whole and stays" if stay else "nor is another output made"
         raise SourceError(f"{error}, {rest}") from error.__cause__
     if ledger is not None:
-        ledger.finish()
+        ledger.finish(stamps_of(draft.place for draft in drafts))
 
 
 def mark_of(place: Place) -> str | None:
@@ -238,6 +239,18 @@ def mark_of(place: Place) -> str | None:
     except Exception:  # no group; it may be an output in another form
         mark = mark_in(place)
     return str(mark) if mark in (UNFINISHED, WHOLE) else None
+
+
+def stamps_of(places: Iterable[Place]) -> dict[str, str | None]:
+    """For each output another one when it is written anew; None where none is that is whole."""
+    return {str(place): _stamp(place) for place in places}
+
+
+def _stamp(place: Place) -> str | None:
+    if mark_of(place) != WHOLE:
+        return None
+    files = place.files()
+    return files.stamp(ZARR.sentinel) or files.stamp(MARK_FILE)
 
 
 @contextmanager

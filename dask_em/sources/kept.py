@@ -24,12 +24,12 @@ from zarr.storage import LocalStore
 from dask_em.errors import SourceError
 from dask_em.place import LocalPlace, Place, RemotePlace, Scratch
 from dask_em.remote.files import flush_entry
-from dask_em.sources.drafts import WHOLE, ZARR, Draft, Marks, drafted, mark_of
+from dask_em.sources.drafts import ZARR, Draft, Marks, drafted
 
 if TYPE_CHECKING:
     from dask_em.engine.ledger import Ledger
 
-__all__ = ["are_whole", "is_ours", "open_draft", "owner_of", "remove_left"]
+__all__ = ["is_ours", "open_draft", "owner_of", "remove_left"]
 
 #: tells whose draft a prefix is; readers of Parquet pass over names that begin like this
 CLAIM = "_dask_em_draft.json"
@@ -78,11 +78,6 @@ def owner_of(place: Place) -> str | None:
     if isinstance(place, LocalPlace):
         return None  # a draft is beside it
     return _claim(place).get("ledger")
-
-
-def are_whole(places: Iterable[Place]) -> bool:
-    """Whether outputs are at all places, and whole."""
-    return all(place.exists() and mark_of(place) == WHOLE for place in places)
 
 
 def remove_left(places: Iterable[Place], ledger: Ledger) -> None:

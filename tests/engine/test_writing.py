@@ -103,7 +103,7 @@ def test_what_is_written_costs_no_task(tmp_path):
     assert told.n_tasks == [told.ended] == [32]
     ledger = ledger_at(tmp_path)
     assert ledger.stage is Stage.WRITTEN
-    ledger.finish()
+    ledger.finish({})
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.json"]
     assert ledger_at(tmp_path).tally == expected
 

@@ -93,6 +93,23 @@ def test_whole_outputs_are_found_and_left_alone(
     assert files_of(out) == before
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_what_others_put_at_an_output_is_not_taken_for_it(
+    form: str, fitted: GaussianMixture, folder: Path
+) -> None:
+    out = folder / "out"
+    answer(fitted, folder, form, out)
+    before = files_of(out)
+    answer(model(500), folder, f"{form}-over", out, keep=False)
+    others = files_of(out)
+    assert others != before
+    with pytest.raises(SourceError, match="overwrite=True"):
+        answer(fitted, folder, form, out)
+    assert files_of(out) == others
+    answer(fitted, folder, f"{form}-over", out)
+    assert files_of(out) == before
+
+
 def test_rows_that_were_written_to_are_refused(
     fitted: GaussianMixture, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,7 +17,8 @@ from dask_em.errors import SourceError
 from dask_em.place import parse_place
 from dask_em.sources import kept
 from dask_em.sources.apart import check_outputs
-from dask_em.sources.kept import are_whole, owner_of
+from dask_em.sources.drafts import stamps_of
+from dask_em.sources.kept import owner_of
 from dask_em.sources.zarr_output import Planned, create_outputs
 from tests.sources.test_zarr_output import ROWS, VALUES, Described, first, refuse
 
@@ -96,7 +97,7 @@ def urls(request: pytest.FixtureRequest, tmp_path: Path) -> list[Any]:
 def test_the_same_call_goes_on(urls: list[Any], tmp_path: Path) -> None:
     broken(urls, ledger_at(tmp_path), REGIONS[:1])
     broken(urls, ledger_at(tmp_path), REGIONS[1:2])
-    assert not are_whole(map(parse_place, urls))
+    assert None in stamps_of(map(parse_place, urls)).values()
     write(urls, ledger_at(tmp_path), REGIONS[2:])
     check(*urls)
     assert ledger_at(tmp_path).stage is Stage.WHOLE
@@ -234,7 +235,7 @@ def test_outputs_that_cannot_be_placed_are_taken_back_and_kept(
         with pytest.raises(SourceError, match=message):
             write([one, remote, other], ledger_at(tmp_path))
     assert not one.exists()
-    assert not are_whole([parse_place(remote)])
+    assert stamps_of([parse_place(remote)]) == {remote: None}
     write([one, remote, other], ledger_at(tmp_path), [])
     check(one, remote, other)
 
@@ -271,7 +272,7 @@ def test_another_process_puts_the_same_outputs(
 def test_an_output_that_was_put_and_taken_away_is_missed(tmp_path: Path) -> None:
     url, ledger = tmp_path / "one.zarr", ledger_at(tmp_path)
     with pytest.MonkeyPatch.context() as killed:
-        killed.setattr(Ledger, "finish", lambda _: stopped())
+        killed.setattr(Ledger, "finish", lambda *_: stopped())
         killed.setattr(kept._LocalDraft, "take_back", lambda _: True)
         with pytest.raises(KeyboardInterrupt):
             write([url], ledger)

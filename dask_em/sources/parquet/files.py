@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import posixpath
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,7 +16,7 @@ import pyarrow.dataset as ds
 
 from dask_em.errors import SchemaError, SourceError
 from dask_em.place import Options, address_of
-from dask_em.remote.files import open_filesystem
+from dask_em.remote.files import open_filesystem, stamp_of
 from dask_em.remote.patience import patiently
 from dask_em.remote.remedies import unreached
 from dask_em.remote.secrets import unless_secret, without_secrets
@@ -126,7 +126,7 @@ def _found(text: str, given: Any, storage_options: Options) -> Dataset:
             "not. Check the path, and that this machine mounts the store"
         )
     found = [
-        File(name, posixpath.relpath(name, base), told.get("size"), _stamp(told))
+        File(name, posixpath.relpath(name, base), told.get("size"), stamp_of(told))
         for name, told in sorted(entries.items())
     ]
     roots = tuple(file.path for file in found) if is_glob(path) else (path,)
@@ -171,13 +171,6 @@ def _below(files: Any, folder: str) -> dict[str, Any]:
 def _hidden(name: str) -> bool:
     # a folder such as _year=2010 is a partition
     return any(part[:1] in ("_", ".") and "=" not in part for part in name.split("/"))
-
-
-def _stamp(told: Mapping[str, Any]) -> str:
-    for name in ("ETag", "etag", "mtime", "LastModified", "last_modified", "updated", "created"):
-        if told.get(name):
-            return str(told[name])
-    return ""
 
 
 def _of_arrow(data: ds.Dataset) -> Dataset:
