@@ -65,10 +65,14 @@ class Desk:
     async def commit(
         self, id: str, epoch: int, run: int, told: dict[str, Any], weights: list[float]
     ) -> dict[str, Any]:
-        """A pass is over, and what it brought is in its checkpoint."""
+        """A pass is over, and what it brought is in its checkpoint.
+
+        The answer says whether that checkpoint ``counts``. It does not where the pass counted
+        already, in the checkpoint of an earlier driver: only its line was lost.
+        """
         entry = self._table.entry(id)
         one = PassView(**{**told, "notes": tuple(told["notes"])})
-        again = one.number <= entry.job.iteration  # its line was lost, not its checkpoint
+        again = one.number <= entry.job.iteration
         event = Heard(epoch, run) if again else Committed(epoch, run, one.number)
         change = await self._conductor.happen(entry, event)
         if change.refused:
@@ -82,7 +86,8 @@ class Desk:
         entry.weights = tuple(weights)
         entry.work("between passes", 0, 0)
         self._table.touch(entry)
-        return {}
+        kept = change.job.checkpoint
+        return {"counts": kept is not None and (kept.epoch, kept.run) == (epoch, run)}
 
     async def finish(self, id: str, epoch: int, run: int, text: str) -> dict[str, Any]:
         """What it made is at its place."""

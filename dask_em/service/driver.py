@@ -92,7 +92,7 @@ def _work(post: _Post, order: dict[str, Any]) -> None:
     report = _Report(post, order["passes"])
     with post.beating(order["heartbeat"], report):
         place = _checkpoint(store, post.id, order["checkpoint"], own, spec)
-        report.own = lambda: store.forget_checkpoints(post.id, but=own)
+        report.own = lambda: store.forget_checkpoints(post.id, but=place.rpartition("/")[2])
         client = get_client(timeout=PATIENCE)
         report.n_threads = sum(client.nthreads().values())
         made = perform(
@@ -285,8 +285,8 @@ class _Report(Monitor):
         if self._number <= self._known:
             return  # an earlier driver told of it
         told = passed(self._number, record, self.n_threads).told()
-        self._post.tell("commit", told=told, weights=self._weights)
-        if self.own is not None:
+        answer = self._post.tell("commit", told=told, weights=self._weights)
+        if self.own is not None and answer["counts"]:
             with suppress(OSError, DaskEmError):  # what is old does no harm
                 self.own()
             self.own = None
