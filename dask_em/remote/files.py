@@ -169,10 +169,16 @@ class Files:
         self._call(put, name)
 
     def copy(self, name: str, to: Files) -> None:
-        """Copy a file, or a folder with all in it, to another folder of the same file system."""
+        """Copy a file, or a folder with all in it, to another folder of the same file system.
+
+        Raises
+        ------
+        FileNotFoundError
+            If it is not there, or something in it vanishes meanwhile.
+        """
         source, target = self._inside(name), to._inside(name)
         if not self.is_local:
-            self._call(lambda: self.system.copy(source, target, recursive=True), name)
+            self._call(lambda: self._copy_all(source, target), name)
         elif Path(source).is_dir():
             shutil.copytree(source, target, dirs_exist_ok=True)
         else:
@@ -186,6 +192,14 @@ class Files:
         except FileNotFoundError:
             if self.exists(name):  # somebody else removed something in it, but not all
                 raise
+
+    def _copy_all(self, source: str, target: str) -> None:
+        # given a folder, fsspec passes over what vanishes, and copies into one that is there
+        found = [str(path) for path in self.system.find(source)]
+        if not found:
+            raise FileNotFoundError(source)
+        targets = [target + path[len(source) :] for path in found]
+        self.system.copy(found, targets, on_error="raise")
 
     def _told(self, name: str = "") -> Any:
         # `exists` of fsspec takes any failure of some file systems for an absence
