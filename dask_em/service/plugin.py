@@ -9,7 +9,7 @@ import traceback
 from typing import TYPE_CHECKING, Any
 
 from distributed import Client
-from distributed.client import Future, FutureCancelledError
+from distributed.client import Future
 from distributed.diagnostics.plugin import SchedulerPlugin
 from distributed.scheduler import KilledWorker
 from distributed.security import Security
@@ -136,15 +136,16 @@ class DaskLauncher(Launcher):
         )
         try:
             await future
-        except FutureCancelledError:
-            # it is an asyncio.CancelledError too, but this task was not cancelled
+        except asyncio.CancelledError:
+            # of the future, or raised by the driver, unless it is this task that is to end
+            this = asyncio.current_task()
+            if this is not None and this.cancelling():
+                raise
             raise DriverEndedError(
                 "its driver was cancelled, or all workers were restarted", lost=True
             ) from None
         except KilledWorker as error:
             raise DriverEndedError(str(error).split(".  ")[0], lost=True) from None
-        except asyncio.CancelledError:
-            raise
         except Exception as error:  # of the worker: it could not even begin
             trace = "".join(traceback.format_exception(error))
             reason = f"its driver cannot run: {error!r}"

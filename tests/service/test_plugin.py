@@ -1,0 +1,35 @@
+"""Drivers as tasks of a scheduler: how they end is told in every case."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from distributed import Scheduler, Worker
+
+from dask_em.service import plugin
+from dask_em.service.launcher import DriverEndedError
+
+
+def test_a_driver_that_raises_a_cancellation_is_lost_and_not_forgotten(monkeypatch):
+    def drive(id, epoch):
+        raise asyncio.CancelledError("something in it was cancelled")
+
+    async def lose():
+        async with Scheduler(host="127.0.0.1", port=0, dashboard=False) as scheduler:
+            async with Worker(scheduler.address, nthreads=1):
+                launcher = plugin.DaskLauncher(scheduler)
+                try:
+                    with pytest.raises(DriverEndedError) as found:
+                        await launcher.run("ab12", 1)
+                    assert found.value.lost
+                    waiting = asyncio.create_task(launcher.run("ab12", 2))
+                    await asyncio.sleep(0)
+                    waiting.cancel()  # as when the service closes: that says nothing of the driver
+                    with pytest.raises(asyncio.CancelledError):
+                        await waiting
+                finally:
+                    await launcher.close()
+
+    monkeypatch.setattr(plugin, "drive", drive)
+    asyncio.run(lose())
