@@ -80,8 +80,10 @@ class Conductor:
         ClusterError
             If it cannot be kept; then it has not happened.
         """
-        self.check_open()
         async with entry.lock:
+            self.check_open()
+            if not self.table.holds(entry):
+                return Change(entry.job, refused=f"job {entry.id}: it is deleted")
             change = event.happen(entry.job, time.time(), self.settings.patience)
             if change.refused:
                 return change
@@ -151,8 +153,9 @@ class Conductor:
         """Start what is due; return when somebody else may be."""
         self._wake.clear()
         now = time.time()  # for both: a pause that ends in between would be slept through
+        entries = {entry.id: entry for entry in self.table}
         for job in due(self.table.jobs(), self.settings.max_running, now):
-            entry = self.table.entry(job.id)
+            entry = entries[job.id]
             try:
                 await self.happen(entry, SlotFree())
             except ClusterError:  # others need not wait for it
@@ -201,7 +204,7 @@ class Conductor:
         self.beside(steps())
 
     async def end(self, why: str) -> None:
-        """Do nothing any more."""
+        """Do nothing any more. Drivers end, and say nothing of that."""
         self.closed = why
         others = self._tasks - {asyncio.current_task()}
         for task in others:

@@ -46,10 +46,15 @@ class Keeper:
         self._me = secrets.token_hex(8)
         # a few, as one may wait for a network; the order for one job is kept by its lock
         self._threads = ThreadPoolExecutor(4, "dask-em-store")
+        self._others = ThreadPoolExecutor(4, "dask-em-beside")
 
     async def in_thread(self, call: Callable[..., T], *args: Any) -> T:
-        """What a call returns that may wait."""
+        """What a call returns that asks the store."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, call, *args)
+
+    async def beside(self, call: Callable[..., T], *args: Any) -> T:
+        """What a call returns that may take long, as it asks others; the store waits for none."""
+        return await asyncio.get_running_loop().run_in_executor(self._others, call, *args)
 
     async def keep(self, write: Callable[..., None], *args: Any) -> None:
         """Write something that must not be lost.
@@ -87,8 +92,10 @@ class Keeper:
 
     async def close(self) -> None:
         """Leave the store to another service."""
-        await self.in_thread(self.store.unclaim, self._me)
-        self._threads.shutdown(wait=False)
+        self._others.shutdown(wait=False, cancel_futures=True)
+        # what is still being written must not come after what another service writes
+        await asyncio.to_thread(self._threads.shutdown)
+        await asyncio.to_thread(self.store.unclaim, self._me)
 
     async def write_lines(self, entries: Iterable[Entry]) -> None:
         """Write what people read of jobs, as far as it has changed."""
@@ -113,7 +120,7 @@ class Keeper:
         SourceError
             If it is not there.
         """
-        return await self.in_thread(self._zipped, id)
+        return await self.beside(self._zipped, id)
 
     async def successor(self) -> str | None:
         """The host of another service that has taken over the store, if one has."""

@@ -29,7 +29,7 @@ class Launcher(ABC):
 
     @abstractmethod
     async def run(self, id: str, epoch: int) -> None:
-        """Start a driver, and return when it has ended.
+        """Start a driver, and return when it has ended. If this is cancelled, so is the driver.
 
         Raises
         ------

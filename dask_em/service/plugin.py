@@ -140,7 +140,7 @@ class DaskLauncher(Launcher):
             # of the future, or raised by the driver, unless it is this task that is to end
             this = asyncio.current_task()
             if this is not None and this.cancelling():
-                raise
+                raise  # with the last reference to the future its task is cancelled
             raise DriverEndedError(
                 "its driver was cancelled, or all workers were restarted", lost=True
             ) from None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 import time
 from collections.abc import Callable
 from importlib import import_module
@@ -97,7 +96,7 @@ class Supervisor:
             if entry.job.state is State.running:
                 entry.say("the scheduler started again", "warning", "resumed")
                 await self._conductor.queue_again(entry)
-        self._conductor.beside(self._keeper.in_thread(_warm_up))
+        self._conductor.beside(self._keeper.beside(_warm_up))
         for step in (self._conductor.take_turns, self._listen, self._tend):
             self._conductor.for_ever(step)
 
@@ -107,8 +106,10 @@ class Supervisor:
 
     async def close(self) -> None:
         """Leave all to the next service."""
+        ours = self._conductor.closed is None  # else another service may have it by now
         await self._conductor.end("it is closing")
-        await self._keeper.write_lines(self._table)
+        if ours:
+            await self._keeper.write_lines(self._table)
         await self._keeper.close()
 
     def jobs(
@@ -185,16 +186,16 @@ class Supervisor:
         self._conductor.check_open()
         try:
             parsed = parse(spec)
-            known = self._known(idempotency_key, parsed)
-            if known is None:
+            if self._known(idempotency_key, parsed) is None:
                 await self._check(parsed)
-                known = self._known(idempotency_key, parsed)  # came while this one was looked at
+            # another one may come while this one is looked at
+            while (known := self._known(idempotency_key, parsed)) is not None:
+                async with known.lock:  # until it is kept
+                    if self._table.holds(known):
+                        return self.job(known.id)
         except DaskEmError:
             self.counters.refusals += 1
             raise
-        if known is not None:
-            async with known.lock:  # until it is kept
-                return self.job(known.id)
         text = spec.decode() if isinstance(spec, bytes) else spec
         return await self._add(parsed, text, idempotency_key)
 
@@ -293,7 +294,7 @@ class Supervisor:
         if not self.settings.check_data:
             return
         try:
-            looking = self._keeper.in_thread(self._rehearse, spec)
+            looking = self._keeper.beside(self._rehearse, spec)
             await asyncio.wait_for(looking, CHECK_SECONDS)
         except TimeoutError:
             logger.warning("rows were not opened within %g s, a driver will see", CHECK_SECONDS)
@@ -303,8 +304,9 @@ class Supervisor:
             raise InputError(str(error)) from error
 
     async def _add(self, spec: Fit | Sweep | Predict, text: str, key: str | None) -> JobView:
+        self._conductor.check_open()  # it may have been closed while rows were looked at
         job = Job(
-            secrets.token_hex(4),
+            self._table.new_id(),
             self._table.next_order(),
             priority=spec.priority,
             owner=spec.owner,
@@ -343,16 +345,10 @@ class Supervisor:
         await self._keeper.write_lines(self._table)
         await self._conductor.prune()
         host = await self._keeper.successor()
-        if host is not None:
-            await self._give_way(f"another one, on {host}, has taken over {self.store}")
-
-    async def _give_way(self, why: str) -> None:
-        """All jobs are another service's now."""
-        logger.error("the job service stops: %s", why)
-        running = [entry for entry in self._table if entry.job.state is State.running]
-        await self._conductor.end(why)
-        for entry in running:
-            await self._conductor.launcher.stop(entry.id, entry.job.epoch)
+        if host is not None:  # all jobs are its own now
+            why = f"another one, on {host}, has taken over {self.store}"
+            logger.error("the job service stops: %s", why)
+            await self._conductor.end(why)
 
 
 def _warm_up() -> None:

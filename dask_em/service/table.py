@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from collections.abc import Iterator
 
@@ -48,6 +49,10 @@ class Table:
             near = nearest(id, sorted(self._entries))
             raise UnknownJobError(f"there is no job {id!r}; {near}") from None
 
+    def holds(self, entry: Entry) -> bool:
+        """Whether a job is still there."""
+        return self._entries.get(entry.id) is entry
+
     def under(self, key: str | None) -> Entry | None:
         """The job that was submitted under a key."""
         return None if key is None else self._by_key.get(key)
@@ -85,6 +90,12 @@ class Table:
                 await asyncio.wait_for(self._changed.wait(), left)
             except TimeoutError:
                 continue
+
+    def new_id(self) -> str:
+        """A name that no job has."""
+        while (name := secrets.token_hex(4)) in self._entries:
+            pass
+        return name
 
     def next_order(self) -> int:
         """The place of a job that is submitted now."""

@@ -30,7 +30,11 @@ class Drivers(Launcher):
     async def run(self, id, epoch):
         self.launched.append((id, epoch))
         self.ends[id, epoch] = asyncio.get_running_loop().create_future()
-        await self.ends[id, epoch]
+        try:
+            await self.ends[id, epoch]
+        except asyncio.CancelledError:
+            self.stopped.append((id, epoch))
+            raise
 
     async def stop(self, id, epoch):
         self.stopped.append((id, epoch))

@@ -9,6 +9,7 @@ from distributed import Scheduler, Worker
 
 from dask_em.service import plugin
 from dask_em.service.launcher import DriverEndedError
+from tests.service.office import until
 
 
 def test_a_driver_that_raises_a_cancellation_is_lost_and_not_forgotten(monkeypatch):
@@ -16,20 +17,35 @@ def test_a_driver_that_raises_a_cancellation_is_lost_and_not_forgotten(monkeypat
         raise asyncio.CancelledError("something in it was cancelled")
 
     async def lose():
-        async with Scheduler(host="127.0.0.1", port=0, dashboard=False) as scheduler:
-            async with Worker(scheduler.address, nthreads=1):
-                launcher = plugin.DaskLauncher(scheduler)
-                try:
-                    with pytest.raises(DriverEndedError) as found:
-                        await launcher.run("ab12", 1)
-                    assert found.value.lost
-                    waiting = asyncio.create_task(launcher.run("ab12", 2))
-                    await asyncio.sleep(0)
-                    waiting.cancel()  # as when the service closes: that says nothing of the driver
-                    with pytest.raises(asyncio.CancelledError):
-                        await waiting
-                finally:
-                    await launcher.close()
+        async with (
+            Scheduler(host="127.0.0.1", port=0, dashboard=False) as scheduler,
+            Worker(scheduler.address, nthreads=1),
+        ):
+            launcher = plugin.DaskLauncher(scheduler)
+            try:
+                with pytest.raises(DriverEndedError) as found:
+                    await launcher.run("ab12", 1)
+                assert found.value.lost
+            finally:
+                await launcher.close()
 
     monkeypatch.setattr(plugin, "drive", drive)
     asyncio.run(lose())
+
+
+def test_a_driver_ends_when_nobody_waits_for_it_any_more():
+    async def leave():
+        async with Scheduler(host="127.0.0.1", port=0, dashboard=False) as scheduler:
+            launcher = plugin.DaskLauncher(scheduler)
+            try:
+                waiting = asyncio.create_task(launcher.run("ab12", 2))
+                await until(lambda: scheduler.tasks)
+                waiting.cancel()  # as when the service closes
+                with pytest.raises(asyncio.CancelledError):
+                    await waiting
+                del waiting
+                await until(lambda: not scheduler.tasks)
+            finally:
+                await launcher.close()
+
+    asyncio.run(leave())
