@@ -337,7 +337,7 @@ def _text(spec: Mapping[str, Any] | str | Path) -> str:
     if isinstance(spec, str) and spec.lstrip().startswith("{"):
         return spec
     try:
-        return Path(spec).read_text(encoding="utf-8")
+        return Path(spec).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
             f"the specification {os.fspath(spec)} cannot be read ({error}); `dask-em job init` "

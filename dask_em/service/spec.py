@@ -11,16 +11,21 @@ from dask_em.core.names import nearest
 from dask_em.engine.fingerprint import digest
 from dask_em.errors import InputError
 
-__all__ = ["Fit", "Job", "Predict", "Sweep", "json_schema", "parse", "token"]
+__all__ = ["Fit", "Job", "Predict", "Sweep", "json_schema", "parse", "text_of", "token"]
 
 #: a body of more bytes is refused before it is read
 LARGEST_BYTES = 1_000_000
+#: whole numbers up to here are the same in every language, and in the messages of Dask
+LARGEST_INT = 2**53 - 1
+#: faults that are told at once, and characters of what was found
+MOST_FAULTS, MOST_CHARACTERS = 20, 200
 
 Names: TypeAlias = list[str] | None
 Algorithm: TypeAlias = Literal["auto", "em", "accelerated"]
 Covariance: TypeAlias = Literal["full", "tied", "diag", "spherical"]
 Start: TypeAlias = Literal["kmeans", "k-means++", "random", "random_from_data"]
-Count: TypeAlias = Annotated[int, Field(ge=1)]
+Count: TypeAlias = Annotated[int, Field(ge=1, le=LARGEST_INT)]
+Seed: TypeAlias = Annotated[int, Field(ge=0, le=LARGEST_INT)]
 Positive: TypeAlias = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 URL: TypeAlias = Annotated[str, Field(min_length=1)]
 
@@ -48,7 +53,7 @@ class _Mixtures(_Part):
     reg_covar: Positive = 1e-6
     n_init: Count = 1
     init_params: Start = "kmeans"
-    random_state: int | None = None
+    random_state: Seed | None = None
     degenerate: Literal["repair", "drop", "raise"] = "repair"
     missing: Literal["error", "drop"] = "error"
 
@@ -69,7 +74,7 @@ class PPCA(_Part):
     n_components: Count | Annotated[float, Field(gt=0, lt=1)] | Literal["bic"]
     solver: Literal["auto", "gram", "em"] = "auto"
     rotation: bool = True
-    random_state: int | None = None
+    random_state: Seed | None = None
     missing: Literal["error", "drop", "model"] = "error"
     init_sample: Count | None = None
 
@@ -97,7 +102,7 @@ class Log(_Part):
 
     step: Literal["log"]
     features: Annotated[list[str], Field(min_length=1)]
-    offset: float = 0.0
+    offset: Annotated[float, Field(allow_inf_nan=False)] = 0.0
 
 
 class Select(_Part):
@@ -115,7 +120,7 @@ class Stopping(_Part):
 
     tol: Positive | None = None
     tol_gap: Positive | None = None
-    max_iter: Annotated[int, Field(ge=0)] | None = None
+    max_iter: Annotated[int, Field(ge=0, le=LARGEST_INT)] | None = None
     algorithm: Algorithm = "auto"
 
 
@@ -182,7 +187,22 @@ _ADAPTER: TypeAdapter[Fit | Sweep | Predict] = TypeAdapter(Job)
 ASIDE = {"priority", "owner", "tags"}
 
 
-def parse(text: str | bytes) -> Fit | Sweep | Predict:
+def text_of(given: str | bytes) -> str:
+    """The text of a JSON document, without the mark that some editors put before it.
+
+    Raises
+    ------
+    InputError
+        If it is not in UTF-8.
+    """
+    try:
+        text = given.decode() if isinstance(given, bytes) else given
+    except UnicodeDecodeError as error:
+        raise InputError(f"the specification is no text in UTF-8: {error}; save it so") from None
+    return text.removeprefix("\ufeff")
+
+
+def parse(text: str) -> Fit | Sweep | Predict:
     """The job that a JSON document describes.
 
     Raises
@@ -197,7 +217,8 @@ def parse(text: str | bytes) -> Fit | Sweep | Predict:
         )
     try:
         told = json.loads(text)
-    except ValueError as error:
+        json.dumps(told, ensure_ascii=False).encode()  # half a character could be told to nobody
+    except (ValueError, RecursionError) as error:
         raise InputError(
             f"the specification is no JSON: {error}; give an object such as "
             '{"task": "fit", "data": {"url": ...}, "model": ..., "output": ...}'
@@ -205,8 +226,10 @@ def parse(text: str | bytes) -> Fit | Sweep | Predict:
     try:
         return _ADAPTER.validate_python(told)
     except ValidationError as error:
-        faults = "; ".join(_words(fault) for fault in error.errors(include_url=False))
-        raise InputError(f"the specification does not fit: {faults}") from None
+        found = error.errors(include_url=False)
+        faults = "; ".join(_words(fault) for fault in found[:MOST_FAULTS])
+        more = f"; and {len(found) - MOST_FAULTS} more" if len(found) > MOST_FAULTS else ""
+        raise InputError(f"the specification does not fit: {faults}{more}") from None
 
 
 def token(job: Fit | Sweep | Predict) -> str:
@@ -233,7 +256,10 @@ def _words(fault: Any) -> str:
         return f"{where} is missing"
     if fault["type"].startswith("union_tag"):
         return f"{where}: {fault['msg']}"
-    return f"{where} is {fault['input']!r}: {fault['msg'].lower()}"
+    given = repr(fault["input"])
+    if len(given) > MOST_CHARACTERS:
+        given = f"{given[:MOST_CHARACTERS]}..."
+    return f"{where} is {given}: {fault['msg'].lower()}"
 
 
 def _known(path: list[str]) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from dask_em.errors import ClusterError, DaskEmError, InputError, JobStateError
 from dask_em.remote.secrets import without_secrets
+from dask_em.remote.trouble import cause_of
 from dask_em.service.conductor import Conductor
 from dask_em.service.config import Settings
 from dask_em.service.counters import Counters
@@ -26,7 +27,7 @@ from dask_em.service.machine import (
     ResumeAsked,
 )
 from dask_em.service.roots import check_places
-from dask_em.service.spec import Fit, Predict, Sweep, parse, token
+from dask_em.service.spec import Fit, Predict, Sweep, parse, text_of, token
 from dask_em.service.store import JobStore, StoredJob
 from dask_em.service.table import Table
 from dask_em.service.view import JobView, Mark, PassView
@@ -185,7 +186,8 @@ class Supervisor:
         """
         self._conductor.check_open()
         try:
-            parsed = parse(spec)
+            text = text_of(spec)
+            parsed = parse(text)
             if self._known(idempotency_key, parsed) is None:
                 await self._check(parsed)
             # another one may come while this one is looked at
@@ -196,7 +198,6 @@ class Supervisor:
         except DaskEmError:
             self.counters.refusals += 1
             raise
-        text = spec.decode() if isinstance(spec, bytes) else spec
         return await self._add(parsed, text, idempotency_key)
 
     async def cancel(self, id: str) -> JobView:
@@ -290,18 +291,18 @@ class Supervisor:
         return entry
 
     async def _check(self, spec: Fit | Sweep | Predict) -> None:
-        check_places(spec, self.settings.roots)
-        if not self.settings.check_data:
-            return
         try:
-            looking = self._keeper.beside(self._rehearse, spec)
-            await asyncio.wait_for(looking, CHECK_SECONDS)
+            check_places(spec, self.settings.roots)
+            if self.settings.check_data:
+                looking = self._keeper.beside(self._rehearse, spec)
+                await asyncio.wait_for(looking, CHECK_SECONDS)
         except TimeoutError:
             logger.warning("rows were not opened within %g s, a driver will see", CHECK_SECONDS)
         except DaskEmError:
             raise
-        except ValueError as error:  # scikit-learn's about a parameter
-            raise InputError(str(error)) from error
+        except Exception as error:  # of a library, about a parameter or a path
+            told = str(error) if isinstance(error, ValueError) else cause_of(error)
+            raise InputError(without_secrets(told, spec.data.storage_options)) from error
 
     async def _add(self, spec: Fit | Sweep | Predict, text: str, key: str | None) -> JobView:
         self._conductor.check_open()  # it may have been closed while rows were looked at

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dask_em import InputError
-from dask_em.service.spec import Fit, Predict, Sweep, json_schema, parse, token
+from dask_em.service.spec import Fit, Predict, Sweep, json_schema, parse, text_of, token
 
 FIT: dict[str, Any] = {
     "task": "fit",
@@ -73,6 +73,11 @@ def test_what_is_written_is_read(told: dict[str, Any], kind: type) -> None:
         (FIT, "stopping.tol", -1.0, "stopping.tol is -1.0"),
         (FIT, "priority", 1000, "priority is 1000.*100"),
         (FIT, "version", 2, "version is 2"),
+        (FIT, "stopping.max_iter", 10**30, "max_iter is 10{30}: .*less than or equal to 9007199"),
+        (FIT, "model.random_state", -1, "random_state is -1: .*greater than or equal to 0"),
+        (FIT, "mapping.0.offset", float("nan"), "offset is nan: .*finite"),
+        (FIT, "tags", {"why": "\ud800"}, "no JSON.*surrogates not allowed"),
+        (FIT, "priority", "x" * 1000, "priority is 'x{199}[.]{3}: .*integer"),
         (SWEEP, "candidates.n_components", [], "n_components.*at least 1 item"),
         (PREDICT, "outputs", {}, "outputs.*at least 1 item"),
         (PREDICT, "outputs", {"label": "x"}, "outputs.*label"),
@@ -94,8 +99,16 @@ def test_all_faults_are_told_at_once() -> None:
 def test_what_is_no_json() -> None:
     with pytest.raises(InputError, match="no JSON.*give an object such as"):
         parse("{task: fit}")
+    with pytest.raises(InputError, match=r"no JSON"):
+        parse("[" * 500_000)
     with pytest.raises(InputError, match=r"1,000,0\d\d bytes, the limit is 1,000,000"):
         parse('"' + "x" * 1_000_000 + '"')
+
+
+def test_of_many_faults_the_first_are_told() -> None:
+    told = json.dumps({**FIT, "data": {"url": "/x", "features": [1] * 1000}})
+    with pytest.raises(InputError, match="features.19 is 1.*string; and 980 more$"):
+        parse(told)
 
 
 def test_a_token_is_that_of_what_is_given() -> None:
@@ -108,6 +121,12 @@ def test_a_token_is_that_of_what_is_given() -> None:
     assert token(parse(changed(FIT, "model.covariance_type", "full"))) == name
     assert token(parse(changed(FIT, "model.covariance_type", "diag"))) != name
     assert token(parse(changed(FIT, "data.url", "s3://bucket/other.zarr"))) != name
+
+
+def test_text_may_have_a_mark_before_it_and_is_utf_8() -> None:
+    assert text_of(b"\xef\xbb\xbf{}") == text_of("\ufeff{}") == text_of(b"{}") == "{}"
+    with pytest.raises(InputError, match="no text in UTF-8: .*save it so"):
+        text_of("{}".encode("utf-16"))
 
 
 def test_the_schema_is_published() -> None:

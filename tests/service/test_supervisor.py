@@ -206,6 +206,8 @@ async def test_what_cannot_be_is_refused_before_it_is_queued(tmp_path):
     def rehearse(parsed):
         if "nowhere" in parsed.data.url:
             raise SourceError("/data/nowhere does not exist")
+        if "long" in parsed.data.url:
+            raise OSError("File name too long")
 
     async with service(tmp_path / "s", rehearse=rehearse, roots=["/data"]) as em:
         for wrong, kind, words in (
@@ -215,11 +217,14 @@ async def test_what_cannot_be_is_refused_before_it_is_queued(tmp_path):
             (spec(data={"url": "rows.zarr"}), InputError, "relative path"),
             (spec(data={"url": "/etc/passwd"}), AccessError, "outside of what this service reads"),
             (spec(data={"url": "/data/nowhere"}), SourceError, "does not exist"),
+            (spec(data={"url": "/data/long"}), InputError, "OSError: File name too long"),
+            (spec(data={"url": "/data/\0"}), InputError, "null byte"),
+            ("{}".encode("utf-16"), InputError, "no text in UTF-8"),
         ):
             with pytest.raises(kind, match=words):
                 await em.submit(wrong)
         assert em.jobs() == []
-        assert em.counters.refusals == 6
+        assert em.counters.refusals == 9
         for ask in (em.job, em.trace, em.marks, em.spec):
             with pytest.raises(UnknownJobError, match="there is no job 'x'; there are none"):
                 ask("x")

@@ -37,10 +37,11 @@ class Specification:
         import json
 
         from dask_em.service.roots import places_of
-        from dask_em.service.spec import parse
+        from dask_em.service.spec import parse, text_of
 
-        text = _text(path)
+        given = _text(path)
         try:
+            text = text_of(given)
             job = parse(text)
         except InputError as error:
             raise wrong_usage(f"{_named(path)}: {error}") from error
