@@ -112,6 +112,11 @@ class JobStore:
                 faults.append(
                     f"{name} in {self}/jobs is a file, not the folder of a job; remove it"
                 )
+            except IsADirectoryError as error:
+                faults.append(
+                    f"job {name} in {self} cannot be read: there is a folder where a file is to "
+                    f"be ({error}); remove it, and submit the job again"
+                )
             except (ValueError, KeyError, TypeError, FileNotFoundError) as error:
                 faults.append(self._set_aside(name, error))
         return found, faults
@@ -134,14 +139,14 @@ class JobStore:
 
     def forget(self, id: str) -> None:
         """Remove all of a job."""
-        for pause in PAUSES:
+        for pause in (*PAUSES, None):
             try:
-                self._files.remove(f"jobs/{id}")
+                return self._files.remove(f"jobs/{id}")
             except OSError:
-                time.sleep(pause)  # a driver that was cancelled may still write a last file
-            else:
-                return
-        self._files.remove(f"jobs/{id}")
+                if pause is None:
+                    raise
+                # a driver that was cancelled may still write, rename or remove a last file
+                time.sleep(pause)
 
     def forget_checkpoints(self, id: str, but: str | None = None) -> None:
         """Remove the checkpoints of a job, but those of one driver."""

@@ -126,7 +126,8 @@ def test_a_newer_store_is_not_touched(tmp_path):
     assert path.read_bytes() == before
 
 
-def test_what_somebody_still_writes_to_is_forgotten_all_the_same(tmp_path, monkeypatch):
+@pytest.mark.parametrize("error", [OSError(39, "Directory not empty"), FileNotFoundError()])
+def test_what_somebody_still_writes_to_is_forgotten_all_the_same(tmp_path, monkeypatch, error):
     store = JobStore(str(tmp_path))
     store.add(JOB, spec(), None)
     remove, tries = type(store._files).remove, []
@@ -134,10 +135,24 @@ def test_what_somebody_still_writes_to_is_forgotten_all_the_same(tmp_path, monke
     def busy(files, name=""):
         tries.append(name)
         if len(tries) == 1:
-            raise OSError(39, "Directory not empty")
+            raise error
         remove(files, name)
 
     monkeypatch.setattr(type(store._files), "remove", busy)
     store.forget(JOB.id)
     assert len(tries) == 2
     assert store.load() == ([], [])
+
+
+def test_a_folder_in_the_place_of_a_file_is_named(tmp_path):
+    store = JobStore(str(tmp_path))
+    store.add(JOB, spec(), None)
+    for name, what in (("bad", "record.json"), ("worse", "spec.json"), ("odd", "trace.jsonl")):
+        store.add(replace(JOB, id=name), spec(), None)
+        path = tmp_path / "jobs" / name / what
+        path.unlink(missing_ok=True)
+        path.mkdir()
+    found, faults = store.load()
+    assert [one.job.id for one in found] == ["ab12"]
+    assert len(faults) == 3
+    assert all("there is a folder where a file is to be" in fault for fault in faults)
