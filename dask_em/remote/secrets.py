@@ -12,6 +12,8 @@ __all__ = ["unless_secret", "without_secrets"]
 TELLING = "key|secret|token|sig|signature|credential|password|passwd|pwd|connection_string"
 USER = re.compile(r"(?<=://)[^/@\s?#]+@")
 PARAMETER = re.compile(rf"([?&;][^=&\s]*(?:{TELLING})[^=&\s]*)=[^&\s\"'<>)]+", re.IGNORECASE)
+#: of errors that a later try meets again
+KINDS: tuple[type[Exception], ...] = (FileNotFoundError, ImportError, TypeError, ValueError)
 #: shorter ones are words, such as a profile named "prod"
 SHORTEST = 6
 
@@ -32,13 +34,18 @@ def without_secrets(text: str, options: Mapping[str, Any] | None = None) -> str:
     return PARAMETER.sub(r"\1=***", USER.sub("***@", text))
 
 
-def unless_secret(error: BaseException) -> BaseException | None:
-    """An error as it may be the cause of another: None if a traceback would show a secret."""
+def unless_secret(error: BaseException) -> BaseException:
+    """An error as it may be the cause of another.
+
+    Where a traceback would show a secret, it is one that says the same without it, of a kind that
+    tells as much to those who ask whether a later try may do better.
+    """
     seen: list[BaseException] = []
     one: BaseException | None = error
     while one is not None and one not in seen:
         if without_secrets(str(one)) != str(one):
-            return None
+            kind = next((kind for kind in KINDS if isinstance(error, kind)), OSError)
+            return kind(without_secrets(f"{type(error).__name__}: {error}"))
         seen.append(one)
         one = one.__cause__ or one.__context__
     return error

@@ -46,6 +46,8 @@ PATIENCE = 10.0
 PAUSE = 0.5
 #: what to do where a checkpoint cannot be copied
 ROOM = "free some space, or see that the store of the service can be reached"
+#: what other drivers would meet as well
+LASTING = (FileNotFoundError, ImportError, TypeError, ValueError)
 #: lines of the worker's log that are kept of a failure
 LOG_LINES = 20
 
@@ -299,6 +301,8 @@ def _may_pass(error: Exception) -> bool:
     if isinstance(error, ClusterError | MemoryError | TimeoutError):
         return True
     if isinstance(error, ArchiveError | SourceError):
-        # of those that a store raised; others say that something else is there than expected
-        return error.__cause__ is not None and not isinstance(error.__cause__, FileNotFoundError)
+        # of those that a store raised; others say that something else is there than expected, or
+        # that nothing can open it
+        cause = error.__cause__
+        return cause is not None and not isinstance(cause, LASTING)
     return isinstance(error, OSError)

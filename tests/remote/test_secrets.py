@@ -52,11 +52,21 @@ def chained(*texts: str) -> Exception:
     return error
 
 
-def test_an_error_is_no_cause_where_a_traceback_would_show_a_secret() -> None:
+def test_an_error_is_another_ones_cause_without_its_secret() -> None:
     plain = chained("https://host/x?part=3", "refused")
     assert unless_secret(plain) is plain
-    assert unless_secret(chained("https://host/x?sig=hidden", "refused")) is None
-    assert unless_secret(chained("refused", "https://host/x?sig=hidden")) is None
+    for error in (
+        chained("https://host/x?sig=hidden", "refused"),
+        chained("refused", "https://host/x?sig=hidden"),
+    ):
+        cause = unless_secret(error)
+        assert type(cause) is OSError
+        assert str(cause) == str(error).replace("hidden", "***").join(("OSError: ", ""))
+        assert cause.__cause__ is cause.__context__ is None
+    for kind in (FileNotFoundError, ImportError, TypeError, ValueError, UnicodeError):
+        cause = unless_secret(kind("https://host/x?sig=hidden"))
+        assert isinstance(cause, kind.__mro__[1] if kind is UnicodeError else kind)
+        assert "hidden" not in str(cause)
     loop = chained("one", "two")
     loop.__cause__.__cause__ = loop  # type: ignore[union-attr]
     assert unless_secret(loop) is loop

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from dask_em.engine.monitor import PassRecord
-from dask_em.service.driver import _Report
+from dask_em.errors import ArchiveError, ChunkError, ClusterError, InputError, SourceError
+from dask_em.remote.patience import patiently
+from dask_em.service.driver import _may_pass, _Report
 
 
 class Post:
@@ -30,3 +34,44 @@ def test_old_checkpoints_are_kept_until_the_drivers_own_counts():
     # the first is known, the next two are told again: they count in the checkpoint before
     assert post.told == [("commit", number) for number in (2, 3, 4, 5)]
     assert forgotten == [("commit", 4)]
+
+
+def caused(error, cause):
+    error.__cause__ = cause
+    return error
+
+
+def given_up(error, monkeypatch):
+    """What becomes of an error of an object store once it has been met often enough."""
+    monkeypatch.setattr("dask_em.remote.patience.TRIES", 1)
+    with pytest.raises(SourceError) as found:
+        patiently(lambda: (_ for _ in ()).throw(error), "https://host/x?sig=hidden")
+    return found.value
+
+
+@pytest.mark.parametrize(
+    ("error", "passes"),
+    [
+        (ClusterError("all workers are gone"), True),
+        (MemoryError(), True),
+        (OSError(28, "No space left on device"), True),
+        (caused(ArchiveError("cannot be written"), OSError(28, "No space left")), True),
+        (caused(SourceError("cannot be reached"), ConnectionError("refused")), True),
+        (caused(SourceError("is not there"), FileNotFoundError("rows.zarr")), False),
+        (caused(SourceError("needs a package"), ImportError("s3fs")), False),
+        (caused(SourceError("cannot be opened"), ValueError("no such protocol")), False),
+        (ArchiveError("it is the checkpoint of another fit"), False),
+        (ChunkError("chunk 3 cannot be decoded"), False),
+        (InputError("n_components is 0"), False),
+        (KeyError("x"), False),
+    ],
+    ids=repr,
+)
+def test_whether_another_driver_may_have_more_luck(error, passes):
+    assert _may_pass(error) is passes
+
+
+def test_a_store_that_does_not_answer_may_later_though_its_url_holds_a_secret(monkeypatch):
+    error = given_up(TimeoutError("https://host/x?sig=hidden took too long"), monkeypatch)
+    assert "hidden" not in f"{error} {error.__cause__!r}"
+    assert _may_pass(error)
