@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from heapq import heapify, heappop, heapreplace
 
 from dask_em.service.job import Job, State
 
@@ -27,14 +28,29 @@ def due(jobs: Iterable[Job], most_running: int, now: float) -> list[Job]:
     """
     jobs = list(jobs)
     running = Counter(job.owner for job in jobs if job.state is State.running)
+    free = most_running - running.total()
     waiting = [job for job in jobs if job.state is State.queued and job.not_before <= now]
+    waiting.sort(key=lambda job: (job.priority, -job.order))  # of each owner the last comes first
+    by_owner: dict[str, list[Job]] = defaultdict(list)
+    for job in waiting:
+        by_owner[job.owner].append(job)
+    firsts = [_rank(owned[-1], running) for owned in by_owner.values()]
+    heapify(firsts)
     found: list[Job] = []
-    for _ in range(min(len(waiting), most_running - running.total())):
-        first = min(waiting, key=lambda job: (-job.priority, running[job.owner], job.order))
-        waiting.remove(first)
-        running[first.owner] += 1
-        found.append(first)
+    while firsts and len(found) < free:
+        owner = firsts[0][-1]
+        found.append(by_owner[owner].pop())
+        running[owner] += 1  # which changes the rank of nobody else's
+        if by_owner[owner]:
+            heapreplace(firsts, _rank(by_owner[owner][-1], running))
+        else:
+            heappop(firsts)
     return found
+
+
+def _rank(job: Job, running: Mapping[str, int]) -> tuple[int, int, int, str]:
+    """What comes first among the first jobs of all owners."""
+    return -job.priority, running[job.owner], job.order, job.owner
 
 
 def wakes_at(jobs: Iterable[Job], now: float) -> float | None:
