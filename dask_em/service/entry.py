@@ -9,6 +9,8 @@ from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from dask_em.remote.secrets import without_secrets
 from dask_em.service.job import Job, State
 from dask_em.service.spec import Fit, Predict, Sweep, parse, token
@@ -19,6 +21,8 @@ __all__ = ["Entry"]
 
 #: lines of a job's log that are kept, and passes of its trace
 MOST_LINES, MOST_PASSES = 1000, 5000
+
+_PASS = TypeAdapter(PassView)
 
 
 class Entry:
@@ -60,13 +64,16 @@ class Entry:
             If its specification cannot be read.
         """
         entry = cls(stored.job, parse(stored.spec), stored.spec, stored.key)
-        # what is told to people decides nothing: a line that somebody spoiled is left out
+        # what is told to people decides nothing: a line that somebody spoiled is left out, and
+        # passes that do not count, of which the next driver would be thought to have told
         for told in stored.trace:
-            with suppress(TypeError, KeyError):
-                entry.trace.append(PassView(**{**told, "notes": tuple(told["notes"])}))
-        entry.lines.extend(line for line in stored.log if isinstance(line, dict))
+            with suppress(ValidationError):
+                one = _PASS.validate_python(told)
+                if entry.passes < one.number <= stored.job.iteration:
+                    entry.trace.append(one)
+        entry.lines.extend(filter(_is_line, stored.log))
         for line in entry.lines:
-            with suppress(KeyError):
+            if isinstance(line.get("mark"), str) and isinstance(line.get("passes"), int):
                 entry._mark(line["mark"], line["passes"], line["time"], line["text"])
         entry.restarts = sum(mark.kind == "lost" for mark in entry.marks)
         return entry
@@ -183,6 +190,16 @@ class Entry:
     def _mark(self, kind: str, number: int, at: float, text: str) -> None:
         self.marks.append(Mark(kind, number, at, text))
         del self.marks[:-MOST_LINES]
+
+
+def _is_line(told: Any) -> bool:
+    """Whether it is a line of a log, as `Entry.say` makes them."""
+    return (
+        isinstance(told, dict)
+        and isinstance(told.get("time"), int | float)
+        and isinstance(told.get("level"), str)
+        and isinstance(told.get("text"), str)
+    )
 
 
 def _what(spec: Fit | Sweep | Predict) -> str:

@@ -198,6 +198,8 @@ class JobStore:
                 f"job {id} in {self} was written by a newer dask_em; upgrade the service"
             )
         key = told.pop("key", None)
+        if not isinstance(key, str | None):
+            raise ValueError(f"its key is {key!r}, and no text")  # noqa: TRY004 -- of a file
         job = _JOB.validate_python(told)
         if job.id != id:
             raise ValueError(f"it is the record of job {job.id}")

@@ -278,7 +278,7 @@ class Supervisor:
     def _take(self, stored: StoredJob) -> None:
         try:
             self._table.hold(Entry.found(stored))
-        except (DaskEmError, TypeError, KeyError) as error:
+        except InputError as error:
             self.faults.append(f"job {stored.job.id} in {self.store} cannot be used: {error}")
 
     def _known(self, key: str | None, spec: Fit | Sweep | Predict) -> Entry | None:

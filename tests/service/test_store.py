@@ -11,7 +11,7 @@ import pytest
 from dask_em.errors import ArchiveError
 from dask_em.service.job import Commit, Job, State
 from dask_em.service.store import JobStore
-from tests.service.office import service, spec
+from tests.service.office import one_pass, service, spec
 
 JOB = Job("ab12", 3, owner="ada", state=State.running, epoch=2, run=9, submitted=5.0)
 
@@ -72,6 +72,9 @@ WRONG = {
     "another job's": json.dumps(
         {"format": "dask_em job", "version": 1, "id": "worse", "order": 1}
     ).encode(),
+    "a key that is no text": json.dumps(
+        {"format": "dask_em job", "version": 1, "key": ["k"], "id": "bad", "order": 1}
+    ).encode(),
     "no text": b"\xff\xfe\x00",
 }
 
@@ -113,6 +116,29 @@ def test_half_a_line_is_passed_over(tmp_path):
     store.add(JOB, spec(), None)
     (tmp_path / "jobs/ab12/log.jsonl").write_text('{"text": "a"}\n{"text": "b')
     assert store.load()[0][0].log == [{"text": "a"}]
+
+
+def test_lines_that_somebody_spoiled_decide_nothing(tmp_path):
+    store = JobStore(str(tmp_path))
+    store.add(replace(JOB, state=State.queued, checkpoint=Commit(2, 9, 3)), spec(), None)
+    whole = [one_pass(number) for number in (1, 2, 3, 4)]
+    wrong = [{**whole[1], "number": "two"}, {**whole[1], "notes": None}, {**whole[1], "rows": []}]
+    trace = [whole[0], 7, [], {"a": 1}, *wrong, whole[1], whole[0], whole[2], whole[3]]
+    store.write_lines(JOB.id, "trace.jsonl", trace)
+    line = {"time": 1.0, "level": "info", "text": "a"}
+    mark = {**line, "mark": "lost", "passes": 1}
+    log = [line, 7, {**line, "time": "now"}, {**line, "text": None}, {"text": "b"}]
+    store.write_lines(JOB.id, "log.jsonl", [*log, mark, {**mark, "passes": None}])
+
+    async def start():
+        async with service(tmp_path) as em:
+            assert [one.number for one in em.trace(JOB.id)] == [1, 2, 3]  # the fourth never counted
+            assert [one.told() for one in em.marks(JOB.id)] == [
+                {"kind": "lost", "number": 1, "at": 1.0, "text": "a"}
+            ]
+            assert [one["text"] for one in await em.logs(JOB.id)] == ["a"] * 3
+
+    asyncio.run(start())
 
 
 def test_a_newer_store_is_not_touched(tmp_path):
