@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import io
 import json
+import math
 import os
 import time
 import zipfile
@@ -226,21 +227,25 @@ class Job:
     def wait(self, timeout: float | None = None) -> JobView:
         """Return when it has ended.
 
+        A scheduler that is gone is waited for, for a minute.
+
         Raises
         ------
         TimeoutError
             If it has not within so many seconds.
+        ClusterError
+            If the scheduler does not come back.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
-        self.refresh()
+        end = math.inf if timeout is None else time.monotonic() + timeout
+        self._await_change(0.0, end - time.monotonic())
         while not _ended(self.view):
-            left = LONG if deadline is None else deadline - time.monotonic()
+            left = end - time.monotonic()
             if left <= 0:
                 raise TimeoutError(
                     f"job {self.id} is {self.view.state} after {timeout:g} s; it goes on, wait "
                     "again"
                 )
-            self._await_change(min(left, LONG))
+            self._await_change(min(left, LONG), left)
         return self.view
 
     def trace(self, after: int = 0) -> list[PassView]:
@@ -317,7 +322,14 @@ class Job:
         self.view = _view(self._service.ask(what, id=self.id))
         return self.view
 
-    def _await_change(self, timeout: float = LONG) -> JobView:
+    def _await_change(self, timeout: float = LONG, patience: float = PATIENCE) -> JobView:
+        """See where it stands once it has changed, or after some seconds.
+
+        Parameters
+        ----------
+        timeout, patience : float
+            Seconds to wait for a change, and for a scheduler that is gone.
+        """
         gone_since: float | None = None
         while True:
             try:
@@ -326,7 +338,7 @@ class Job:
             except ClusterError:
                 now = time.monotonic()
                 gone_since = gone_since or now
-                if now - gone_since > PATIENCE:
+                if now - gone_since >= min(patience, PATIENCE):
                     raise
                 time.sleep(PAUSE)
 

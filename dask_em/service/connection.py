@@ -26,6 +26,8 @@ class Connection:
 
     def ask(self, what: str, asked: Mapping[str, Any]) -> dict[str, Any]:
         scheduler: Any = self._client.scheduler
+        if scheduler is None:
+            raise ClusterError(f"the client {self._client!r} is closed; connect with another one")
         try:
             answer = self._client.sync(getattr(scheduler, f"em_{what}"), **asked)
         except OSError as error:
@@ -58,6 +60,9 @@ class OwnConnection(Connection):
         self._finalizer = weakref.finalize(self, _leave, self._loop, self._pool)
 
     def ask(self, what: str, asked: Mapping[str, Any]) -> dict[str, Any]:
+        if not self._finalizer.alive:
+            raise ClusterError(f"the connection with {self._address} is closed; connect again")
+
         async def call() -> Any:
             return await getattr(self._pool(self._address), f"em_{what}")(**asked)
 
