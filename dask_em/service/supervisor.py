@@ -156,8 +156,8 @@ class Supervisor:
 
     def spec(self, id: str) -> dict[str, Any]:
         """The specification of a job, without what may be secret."""
-        told: dict[str, Any] = self._entry(id).spec.model_dump(mode="json")
-        told["data"].pop("storage_options", None)
+        spec = self._entry(id).spec
+        told = spec.model_dump(mode="json", exclude={"data": {"storage_options"}})
         shown: dict[str, Any] = _without_secrets(told)
         return shown
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from dask_em import InputError
+from dask_em.service import spec
 from dask_em.service.spec import Fit, Predict, Sweep, json_schema, parse, text_of, token
 
 FIT: dict[str, Any] = {
@@ -94,6 +95,24 @@ def test_all_faults_are_told_at_once() -> None:
     told = json.dumps({**FIT, "priority": 1000, "outptu": "x"})
     with pytest.raises(InputError, match=r"priority is 1000.*; outptu is not known"):
         parse(told)
+
+
+def test_many_faults_are_not_all_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A body full of them would hold up the scheduler, which looks for near names."""
+    looked: list[str] = []
+    monkeypatch.setattr(spec, "nearest", lambda name, _: looked.append(name))
+    told = json.dumps({**FIT, **{f"x{number}": 1 for number in range(1000)}})
+    with pytest.raises(InputError, match=r"x19 is not known; None; and 980 more$"):
+        parse(told)
+    assert len(looked) == 20
+
+
+def test_what_lies_too_deep() -> None:
+    with pytest.raises(InputError, match="no JSON"):
+        parse("[" * 100_000)
+    options = json.loads('{"a":' * 500 + "1" + "}" * 500)
+    deep = {**FIT, "data": {**FIT["data"], "storage_options": options}}
+    assert token(parse(json.dumps(deep))) == token(parse(json.dumps(FIT)))
 
 
 def test_what_is_no_json() -> None:
