@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import posixpath
 from collections.abc import Iterator, Mapping, Sequence
-from glob import glob
+from glob import iglob
+from itertools import chain
 from typing import Any
 
 from dask_em.errors import AccessError, InputError
@@ -83,10 +84,11 @@ def _within(protocol: str, path: str, root_protocol: str, root: str) -> bool:
         return False
     if protocol == "file":
         root = os.path.realpath(root)
-        # links are followed: what lies outside is outside
-        found = glob(path, recursive=True) if is_glob(path) else []
+        found = iglob(path, recursive=True) if is_glob(path) else ()
+        # links are followed: what lies outside is outside, and nothing is looked for there
         return all(
-            os.path.commonpath([os.path.realpath(one), root]) == root for one in (path, *found)
+            os.path.commonpath([os.path.realpath(one), root]) == root
+            for one in chain((path,), found)
         )
     path, root = posixpath.normpath(path), posixpath.normpath(root)
     return path == root or path.startswith(f"{root}/")

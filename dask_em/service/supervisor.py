@@ -9,14 +9,14 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-from dask_em.errors import ClusterError, DaskEmError, InputError, JobStateError
+from dask_em.errors import ClusterError, DaskEmError, JobStateError
 from dask_em.remote.secrets import without_secrets
-from dask_em.remote.trouble import cause_of
 from dask_em.service.conductor import Conductor
 from dask_em.service.config import Settings
 from dask_em.service.counters import Counters
 from dask_em.service.desk import Desk
 from dask_em.service.entry import Entry
+from dask_em.service.inspection import Inspection
 from dask_em.service.job import Job, State
 from dask_em.service.keeper import Keeper
 from dask_em.service.launcher import Launcher
@@ -26,7 +26,6 @@ from dask_em.service.machine import (
     Event,
     ResumeAsked,
 )
-from dask_em.service.roots import check_places
 from dask_em.service.spec import Fit, Predict, Sweep, parse, text_of, token
 from dask_em.service.store import JobStore, StoredJob
 from dask_em.service.table import Table
@@ -36,9 +35,7 @@ __all__ = ["Supervisor"]
 
 logger = logging.getLogger("dask_em.service")
 
-#: seconds that rows are waited for when a job is submitted; then its driver will see
-CHECK_SECONDS = 10.0
-#: between two looks after drivers, and after the store
+#: seconds between two looks after drivers, and after the store
 LISTEN_SECONDS, TEND_SECONDS = 0.5, 2.0
 
 
@@ -62,7 +59,7 @@ class Supervisor:
     ) -> None:
         self.settings = settings
         self.faults: list[str] = []  # of the store, in words
-        self._rehearse = rehearse
+        self._inspection = Inspection(settings, rehearse)
         self._table, self._keeper = Table(), Keeper(settings)
         self._conductor = Conductor(settings, self._table, self._keeper, launcher)
         self.desk = Desk(self._conductor)
@@ -108,6 +105,7 @@ class Supervisor:
     async def close(self) -> None:
         """Leave all to the next service."""
         ours = self._conductor.closed is None  # else another service may have it by now
+        self._inspection.close()
         await self._conductor.end("it is closing")
         if ours:
             await self._keeper.write_lines(self._table)
@@ -189,7 +187,7 @@ class Supervisor:
             text = text_of(spec)
             parsed = parse(text)
             if self._known(idempotency_key, parsed) is None:
-                await self._check(parsed)
+                await self._inspection.check(parsed)
             # another one may come while this one is looked at
             while (known := self._known(idempotency_key, parsed)) is not None:
                 async with known.lock:  # until it is kept
@@ -289,20 +287,6 @@ class Supervisor:
                 "give another key"
             )
         return entry
-
-    async def _check(self, spec: Fit | Sweep | Predict) -> None:
-        try:
-            check_places(spec, self.settings.roots)
-            if self.settings.check_data:
-                looking = self._keeper.beside(self._rehearse, spec)
-                await asyncio.wait_for(looking, CHECK_SECONDS)
-        except TimeoutError:
-            logger.warning("rows were not opened within %g s, a driver will see", CHECK_SECONDS)
-        except DaskEmError:
-            raise
-        except Exception as error:  # of a library, about a parameter or a path
-            told = str(error) if isinstance(error, ValueError) else cause_of(error)
-            raise InputError(without_secrets(told, spec.data.storage_options)) from error
 
     async def _add(self, spec: Fit | Sweep | Predict, text: str, key: str | None) -> JobView:
         self._conductor.check_open()  # it may have been closed while rows were looked at

@@ -8,6 +8,7 @@ import os
 import pytest
 
 from dask_em.errors import AccessError, InputError
+from dask_em.service import roots
 from dask_em.service.roots import check_places
 from dask_em.service.spec import parse
 from tests.service.office import FIT
@@ -95,6 +96,15 @@ def test_links_that_lead_out_are_followed(tmp_path):
     with pytest.raises(AccessError):
         check(str(inside / "w*" / "x"), [str(inside)])
     check(str(outside / "x"), [str(inside / "way")])  # a root may be one
+
+
+def test_nothing_is_looked_for_outside(tmp_path, monkeypatch):
+    def look(*_, **__):
+        yield pytest.fail("it was looked for")
+
+    monkeypatch.setattr(roots, "iglob", look)
+    with pytest.raises(AccessError):
+        check("/**/*.zarr", [str(tmp_path)])
 
 
 def test_relative_paths_are_refused_with_the_absolute_one():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from functools import wraps
 
 import pytest
@@ -16,6 +17,7 @@ from dask_em.errors import (
     SourceError,
     UnknownJobError,
 )
+from dask_em.service import inspection
 from tests.service.office import Drivers, one_pass, running, service, spec, until
 
 
@@ -228,6 +230,36 @@ async def test_what_cannot_be_is_refused_before_it_is_queued(tmp_path):
         for ask in (em.job, em.trace, em.marks, em.spec):
             with pytest.raises(UnknownJobError, match="there is no job 'x'; there are none"):
                 ask("x")
+
+
+@in_a_loop
+async def test_data_that_do_not_answer_hold_up_nobody(tmp_path, monkeypatch):
+    answered = threading.Event()
+
+    def rehearse(_):
+        answered.wait(30)
+
+    monkeypatch.setattr(inspection, "CHECK_SECONDS", 0.05)
+    async with service(tmp_path, rehearse=rehearse) as em:
+        try:
+            async with asyncio.timeout(10):  # the limit is for what never ends
+                made = await asyncio.gather(*(em.submit(spec(owner=str(n))) for n in range(8)))
+            assert [one.state for one in made] == ["queued"] * 8
+        finally:
+            answered.set()
+
+
+@in_a_loop
+async def test_paths_that_take_long_to_find_are_refused(tmp_path, monkeypatch):
+    looked = threading.Event()
+    monkeypatch.setattr(inspection, "CHECK_SECONDS", 0.05)
+    monkeypatch.setattr(inspection, "check_places", lambda *_: looked.wait(30))
+    async with service(tmp_path) as em:
+        try:
+            with pytest.raises(AccessError, match=r"within 0\.05 s.*fewer files"):
+                await em.submit(spec())
+        finally:
+            looked.set()
 
 
 @in_a_loop
