@@ -5,7 +5,14 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import dask
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+)
 
 from dask_em.core.names import nearest
 from dask_em.errors import InputError
@@ -15,6 +22,8 @@ __all__ = ["Settings"]
 
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Names = tuple[str, ...]
+#: files and pipes end what they hold with a line break, which no header can
+Token = Annotated[str, StringConstraints(strip_whitespace=True, min_length=8)]
 
 
 class Settings(BaseModel):
@@ -36,7 +45,7 @@ class Settings(BaseModel):
     hosts : tuple of str
         Names by which the service may be called over HTTP, beside addresses and its own.
     open_paths : tuple of str
-        HTTP paths, and all below them, that need no token.
+        HTTP paths that need no token. One that ends in ``*`` stands for all that begin so.
     check_data : bool
         Whether rows are opened when a job is submitted, so that one which cannot run is refused.
     heartbeat : float
@@ -57,7 +66,7 @@ class Settings(BaseModel):
     store_options: dict[str, Any] = Field(default={}, repr=False)
     max_running: Annotated[int, Field(ge=1)] = 2
     roots: Names | None = None
-    token: str | None = Field(default=None, min_length=8, repr=False)
+    token: Token | None = Field(default=None, repr=False)
     hosts: Names = ()
     open_paths: Names = ()
     check_data: bool = True
@@ -73,7 +82,9 @@ class Settings(BaseModel):
     @classmethod
     def _split(cls, given: Any) -> Any:
         """Lists come from files, and texts with commas from the environment."""
-        return [one.strip() for one in given.split(",")] if isinstance(given, str) else given
+        if not isinstance(given, str):
+            return given
+        return [one.strip() for one in given.split(",") if one.strip()]
 
     @classmethod
     def read(cls, **given: Any) -> Settings:
@@ -102,5 +113,6 @@ def _words(fault: Any) -> str:
     if fault["type"] == "extra_forbidden":
         return f"em.{name} is not known; {nearest(name, sorted(Settings.model_fields))}"
     if name == "token":
-        return f"em.token: {fault['msg'].lower()}"
+        remedy = "; quote what looks like a number" if fault["type"] == "string_type" else ""
+        return f"em.token: {fault['msg'].lower()}{remedy}"
     return f"em.{name} is {fault['input']!r}: {fault['msg'].lower()}"

@@ -40,3 +40,18 @@ def test_a_token_is_not_shown():
         Settings.read(token="sesame")
     assert "sesame" not in str(caught.value)
     assert "at least 8 characters" in str(caught.value)
+
+
+def test_a_token_from_a_file_or_a_number():
+    assert Settings.read(token="open sesame\n").token == "open sesame"
+    with pytest.raises(InputError, match="quote what looks like a number") as caught:
+        Settings.read(token=1234567890)  # what Dask makes of DASK_EM__TOKEN=1234567890
+    assert "1234567890" not in str(caught.value)
+    with pytest.raises(InputError, match="at least 8 characters"):
+        Settings.read(token="       x\n")
+
+
+def test_nothing_between_commas_is_nothing():
+    """An empty root would be the folder that the scheduler was started in."""
+    assert Settings.read(roots="").roots == ()
+    assert Settings.read(roots="/a, ,/b,").roots == ("/a", "/b")

@@ -19,7 +19,7 @@ from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
 from tornado.websocket import websocket_connect
 
 from dask_em.service.http.bearer import Token
-from dask_em.service.http.gate import Gate
+from dask_em.service.http.gate import Gate, Stop
 from dask_em.service.http.hosts import Hosts
 from dask_em.service.http.table import ROOT, TABLE
 from tests.service.served import ROUTES, Reply, Served, served
@@ -260,8 +260,10 @@ def test_the_log_of_requests_has_no_token(server: Served, caplog: pytest.LogCapt
     assert "s3cret" not in repr(Token("s3cret"))
 
 
-def test_websockets_need_the_token_too(server: Served, cookie: str) -> None:
-    async def connect(headers: dict[str, str]) -> int:
+def opened(server: Served, **headers: str) -> int:
+    """The status with which a websocket of the dashboard is opened."""
+
+    async def connect() -> int:
         url = f"ws://127.0.0.1:{server.port}/status/ws"
         try:
             found = await websocket_connect(HTTPRequest(url, headers=headers))
@@ -272,10 +274,61 @@ def test_websockets_need_the_token_too(server: Served, cookie: str) -> None:
             pass
         return 101
 
-    assert asyncio.run(connect({})) == 401
-    assert asyncio.run(connect({"Authorization": "Bearer wrong"})) == 401
-    for headers in ({"Cookie": cookie}, BEARER):
-        assert asyncio.run(connect(headers)) == 101
+    return asyncio.run(connect())
+
+
+def test_websockets_need_the_token_too(server: Served, cookie: str) -> None:
+    assert opened(server) == 401
+    assert opened(server, Authorization="Bearer wrong") == 401
+    assert opened(server, Cookie=cookie) == opened(server, **BEARER) == 101
+
+
+FOREIGN = ["http://evil.example", "null", "http://127.0.0.1:1", "http://[evil", "", "127.0.0.1"]
+
+
+@pytest.mark.parametrize("origin", FOREIGN)
+def test_pages_of_other_sites_write_nothing(server: Served, cookie: str, origin: str) -> None:
+    headers = {"Origin": origin, "Cookie": cookie}
+    job = server.service.add(state="done").id
+    for method, path in [
+        ("POST", f"{ROOT}/jobs"),
+        ("DELETE", f"{ROOT}/jobs/{job}"),
+        ("POST", "/api/v1/retire_workers"),
+    ]:
+        reply = server.ask(method, path, headers=headers)
+        assert (reply.status, reply.error["kind"]) == (403, "AccessError")
+        assert repr(origin) in reply.error["message"]
+    assert server.ask("GET", f"{ROOT}/jobs/{job}", headers=headers).status == 200
+    own = {"Origin": f"http://127.0.0.1:{server.port}", "Cookie": cookie}
+    assert server.ask("DELETE", f"{ROOT}/jobs/{job}", headers=own).status == 204
+
+
+@pytest.mark.parametrize("token", [None, TOKEN])
+def test_pages_of_other_sites_open_no_websockets(token: str | None, cookie: str) -> None:
+    """Browsers let any page read from them; a site at another port is given strict cookies, too."""
+    with served(settings={"token": token}) as found:
+        for origin in FOREIGN:
+            assert opened(found, Origin=origin, Cookie=cookie) == 403
+        own = f"http://127.0.0.1:{found.port}"
+        assert opened(found, Origin=own, Cookie=cookie) == 101
+        proxied = {"X-Forwarded-Host": "dask.example.org, inner"}
+        assert opened(found, Origin="https://dask.example.org", Cookie=cookie, **proxied) == 101
+        assert opened(found, Origin="https://inner", Cookie=cookie, **proxied) == 403
+
+
+def test_nothing_is_kept_of_what_nobody_reads(
+    server: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[int] = []
+    answer = Stop.answer
+
+    async def spied(stop: Stop) -> None:
+        kept.append(len(stop.body))
+        await answer(stop)
+
+    monkeypatch.setattr(Stop, "answer", spied)
+    assert server.ask("POST", f"{ROOT}/jobs", b"x" * 900_000).status == 401
+    assert kept == [0]
 
 
 def test_paths_may_be_opened(server: Served) -> None:

@@ -1,21 +1,17 @@
-"""Who may change jobs over HTTP: nobody from afar without a token, no page of another site."""
+"""Who may change jobs over HTTP: nobody from afar without a token."""
 
 from __future__ import annotations
 
 import ipaddress
 import socket
-from http import HTTPStatus
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from dask_em.errors import AccessError
-from dask_em.service.http.faults import Refusal
 
 if TYPE_CHECKING:
     from distributed import Scheduler
-    from tornado.httputil import HTTPServerRequest
 
-__all__ = ["check_exposure", "check_origin"]
+__all__ = ["check_exposure"]
 
 
 def check_exposure(scheduler: Scheduler, token: str | None) -> None:
@@ -42,25 +38,6 @@ def check_exposure(scheduler: Scheduler, token: str | None) -> None:
             f"jobs cannot be changed over HTTP: the scheduler listens on {' and '.join(exposed)}, "
             "where anybody may come, and asks for no token; give the service a token, or start "
             "the scheduler with --dashboard-address 127.0.0.1:8787"
-        )
-
-
-def check_origin(request: HTTPServerRequest) -> None:
-    """Refuse what a page of another site asks for in the name of whoever looks at it.
-
-    Raises
-    ------
-    Refusal
-    """
-    origin = request.headers.get("Origin")
-    if origin is None:  # no browser
-        return
-    if urlsplit(origin).netloc.lower() != request.host.lower():
-        raise Refusal(
-            HTTPStatus.FORBIDDEN,
-            AccessError.__name__,
-            f"a page of {origin!r} may not change jobs of {request.host!r}; ask from a page of the "
-            "scheduler, or without a browser",
         )
 
 

@@ -28,7 +28,8 @@ class Gate(Matcher):
     Parameters
     ----------
     token : str, or None
-        Without one everybody is let through who asks by a known name.
+        Without one everybody is let through who asks by a known name, but for pages of other
+        sites that would write, or open a websocket.
     hosts : Hosts
     open_paths : iterable of str
         Paths that need no token. One that ends in `*` stands for all that begin so.
@@ -46,7 +47,7 @@ class Gate(Matcher):
 
     def answer(self, request: HTTPServerRequest) -> Answer | None:
         """What a request is answered with at the gate; None if it passes."""
-        refusal = self.hosts.refusal(request.host_name)
+        refusal = self.hosts.refusal(request.host_name) or _foreign(request)
         if refusal is not None:
             return refusal.answer()
         if self._token is None or self._is_open(request.path):
@@ -77,6 +78,10 @@ class Stop(Bounded):
     async def answer(self) -> None:
         self.give(self.given)
 
+    def data_received(self, chunk: bytes) -> None:
+        super().data_received(chunk)
+        self.body.clear()  # nobody reads it, and anybody may send it
+
     def too_large(self) -> Answer:
         return self.given
 
@@ -88,6 +93,28 @@ _UNAUTHORIZED = Refusal(
     "once with ?token=<token>",
     {"WWW-Authenticate": "Bearer"},
 ).answer()
+
+
+def _foreign(request: HTTPServerRequest) -> Refusal | None:
+    """Why a page of another site gets nothing in the name of whoever looks at it; None if it may.
+
+    What it reads it is not shown by the browser, for want of CORS headers; but it could write, and
+    connections of websockets are shown to any page.
+    """
+    origin = request.headers.get("Origin")
+    upgrades = request.headers.get("Upgrade", "").lower() == "websocket"
+    if origin is None or (request.method in ("GET", "HEAD", "OPTIONS") and not upgrades):
+        return None
+    # a page cannot set the second one, a proxy may
+    forwarded = request.headers.get("X-Forwarded-Host", "").partition(",")[0].strip()
+    if origin.partition("://")[2].lower() in (request.host.lower(), forwarded.lower() or None):
+        return None
+    return Refusal(
+        HTTPStatus.FORBIDDEN,
+        AccessError.__name__,
+        f"a page of {origin!r} may not use {request.host!r}; ask from a page of the scheduler, or "
+        "without a browser, and have proxies pass on the Host",
+    )
 
 
 def _admission(request: HTTPServerRequest, token: Token) -> Answer:

@@ -13,7 +13,7 @@ from dask_em.core.names import nearest
 from dask_em.errors import ClusterError, InputError
 from dask_em.service.http.answers import JSON
 from dask_em.service.http.bounded import Bounded
-from dask_em.service.http.exposure import check_exposure, check_origin
+from dask_em.service.http.exposure import check_exposure
 from dask_em.service.http.faults import Refusal
 from dask_em.service.http.operations import Call
 from dask_em.service.http.parameters import parse
@@ -50,7 +50,6 @@ class Endpoint(Bounded):
             self._check_type()
         service = self._service()
         if operation.changes:
-            check_origin(self.request)
             check_exposure(self.scheduler, service.settings.token)
         answer = await operation.run(self._call(service, operation))
         self.give(answer)
