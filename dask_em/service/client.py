@@ -11,13 +11,14 @@ import time
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from dataclasses import fields
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar, cast
 
 from dask_em.errors import ClusterError, InputError, JobError
-from dask_em.service.connection import Connection, OwnConnection, found
+from dask_em.service.connection import Connection, OwnConnection, found, patiently
 from dask_em.service.handlers import raise_told
 from dask_em.service.view import JobView, Mark, PassView
 
@@ -26,12 +27,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Job", "Service", "job", "jobs", "submit"]
 
+T = TypeVar("T")
+
 #: a cluster: its client, its address, or None for the current one
 Where: TypeAlias = "Client | Service | str | None"
 #: seconds that the service may take its time with the answer that a job has changed
 LONG = 20.0
-#: seconds that a scheduler may be gone while it is watched, and between two tries to reach it
-PATIENCE, PAUSE = 60.0, 0.5
 #: lines of the log that are told with a failure
 LAST_LINES = 15
 
@@ -191,7 +192,7 @@ class Job:
 
     def __init__(self, service: Service, told: Mapping[str, Any]) -> None:
         self._service = service
-        self.view = _view(told)
+        self.view = _made(JobView, told)
 
     def __repr__(self) -> str:
         view = self.view
@@ -208,7 +209,7 @@ class Job:
 
     def refresh(self) -> JobView:
         """See where it stands."""
-        self.view = _view(self._service.ask("job", id=self.id))
+        self.view = _made(JobView, self._service.ask("job", id=self.id))
         return self.view
 
     def watch(self) -> Iterator[JobView]:
@@ -250,12 +251,11 @@ class Job:
 
     def trace(self, after: int = 0) -> list[PassView]:
         """Its passes, or those after the first ones."""
-        told = self._service.ask("trace", id=self.id, after=after)
-        return [PassView(**{**one, "notes": tuple(one["notes"])}) for one in told]
+        return [_made(PassView, one) for one in self._service.ask("trace", id=self.id, after=after)]
 
     def marks(self) -> list[Mark]:
         """What befell it."""
-        return [Mark(**one) for one in self._service.ask("marks", id=self.id)]
+        return [_made(Mark, one) for one in self._service.ask("marks", id=self.id)]
 
     def spec(self) -> dict[str, Any]:
         """Its specification, without what may be secret."""
@@ -319,10 +319,10 @@ class Job:
             archive.extractall(folder)
 
     def _asked(self, what: str) -> JobView:
-        self.view = _view(self._service.ask(what, id=self.id))
+        self.view = _made(JobView, self._service.ask(what, id=self.id))
         return self.view
 
-    def _await_change(self, timeout: float = LONG, patience: float = PATIENCE) -> JobView:
+    def _await_change(self, timeout: float = LONG, patience: float = math.inf) -> JobView:
         """See where it stands once it has changed, or after some seconds.
 
         Parameters
@@ -330,17 +330,12 @@ class Job:
         timeout, patience : float
             Seconds to wait for a change, and for a scheduler that is gone.
         """
-        gone_since: float | None = None
-        while True:
-            try:
-                self._service.ask("changed", id=self.id, version=self.view.version, timeout=timeout)
-                return self.refresh()
-            except ClusterError:
-                now = time.monotonic()
-                gone_since = gone_since or now
-                if now - gone_since >= min(patience, PATIENCE):
-                    raise
-                time.sleep(PAUSE)
+
+        def look() -> JobView:
+            self._service.ask("changed", id=self.id, version=self.view.version, timeout=timeout)
+            return self.refresh()
+
+        return patiently(look, patience)
 
 
 def _text(spec: Mapping[str, Any] | str | Path) -> str:
@@ -367,8 +362,20 @@ def _with_owner(text: str) -> str:
     return text
 
 
-def _view(told: Mapping[str, Any]) -> JobView:
-    return JobView(**{**told, "weights": tuple(told["weights"])})
+def _made(kind: type[T], told: Mapping[str, Any]) -> T:
+    """A record as it was told; what a newer service says of it beside is left out."""
+    known = {field.name for field in fields(cast("Any", kind))}
+    # in a message there are no tuples
+    values = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in told.items()
+    }
+    try:
+        return kind(**{name: value for name, value in values.items() if name in known})
+    except TypeError as error:
+        raise ClusterError(
+            f"the job service is of an older dask_em than this one ({error}); install the same "
+            "version here and there"
+        ) from error
 
 
 def _ended(view: JobView) -> bool:

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import math
+import time
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from dask_em.errors import ClusterError
 
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = ["Connection", "OwnConnection", "found"]
+__all__ = ["Connection", "OwnConnection", "found", "patiently"]
+
+T = TypeVar("T")
+
+#: seconds that a scheduler may be gone while it is watched, and between two tries to reach it
+PATIENCE, PAUSE = 60.0, 0.5
 
 
 class Connection:
@@ -92,6 +99,32 @@ def _checked(answer: Any, address: str) -> dict[str, Any]:
         f"the scheduler at {address} has no job service ({answer!r}); start it with `--preload "
         "dask_em.preload`, or install it with dask_em.install_service(client)"
     )
+
+
+def patiently(ask: Callable[[], T], most: float = math.inf) -> T:
+    """An answer, though the scheduler may be gone for a while.
+
+    Parameters
+    ----------
+    ask : callable
+    most : float
+        Seconds to wait for a scheduler that is gone; a minute if that is less.
+
+    Raises
+    ------
+    ClusterError
+        If it does not come back.
+    """
+    gone_since: float | None = None
+    while True:
+        try:
+            return ask()
+        except ClusterError:
+            now = time.monotonic()
+            gone_since = now if gone_since is None else gone_since
+            if now - gone_since >= min(most, PATIENCE):
+                raise
+            time.sleep(PAUSE)
 
 
 def found() -> Client | str:

@@ -28,7 +28,10 @@ Start: TypeAlias = Literal["kmeans", "k-means++", "random", "random_from_data"]
 Count: TypeAlias = Annotated[int, Field(ge=1, le=LARGEST_INT)]
 Seed: TypeAlias = Annotated[int, Field(ge=0, le=LARGEST_INT)]
 Positive: TypeAlias = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-URL: TypeAlias = Annotated[str, Field(min_length=1)]
+#: what terminals would obey is in no text that others are shown
+PRINTED = r"^[^\x00-\x1f\x7f-\x9f]*$"
+Line: TypeAlias = Annotated[str, Field(pattern=PRINTED)]
+URL: TypeAlias = Annotated[str, Field(min_length=1, pattern=PRINTED)]
 
 
 class _Part(BaseModel):
@@ -139,8 +142,8 @@ class _Job(_Part):
     data: Data
     resources: Resources = Resources()
     priority: Annotated[int, Field(ge=-100, le=100)] = 0
-    owner: Annotated[str, Field(max_length=100)] = ""
-    tags: dict[str, str] = {}
+    owner: Annotated[Line, Field(max_length=100)] = ""
+    tags: dict[Line, Line] = {}
 
 
 class _Learning(_Job):

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-from dask_em.errors import ClusterError, DaskEmError, JobStateError
+from dask_em.errors import ClusterError, DaskEmError, InputError, JobStateError
 from dask_em.remote.secrets import without_secrets
 from dask_em.service.conductor import Conductor
 from dask_em.service.config import Settings

@@ -6,7 +6,8 @@ import json
 import os
 import signal
 import socket
-import time
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,6 +43,36 @@ def test_running_scheduler(large: str, cluster: LocalCluster) -> None:
     finish(spawn("predict", "model.zarr", large, "--out", "labels.zarr", *address))
     expected = dask_em.load("model.zarr").predict(zarr.open_array(large)[:])
     np.testing.assert_array_equal(zarr.open_array("labels.zarr", path="class"), expected)
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_a_terminal_that_knows_few_letters(encoding: str, folder: Path) -> None:
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    words = ["job", "init", "fit", "d", "-k", 2, "--out", "работа.json"]
+    stdout, _ = finish(spawn(*words, env=environment))
+    assert stdout.startswith("wrote ??????.json\n")
+
+
+def test_ctrl_c_while_it_starts(folder: Path) -> None:
+    (folder / "dask_em_slow.py").write_text("import sys; print(1, flush=True); sys.stdin.read()")
+    code = """if True:
+        import builtins
+        import sys
+        from dask_em.cli import main
+        found = builtins.__import__
+        def slow(name, *args, **kwargs):
+            return found("dask_em_slow" if name == "dask_em.cli.app" else name, *args, **kwargs)
+        builtins.__import__ = slow
+        main()
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    process.stdout.readline()
+    os.killpg(process.pid, signal.SIGINT)
+    assert finish(process, code=130) == ("", "")
 
 
 def test_ctrl_c(large: str, folder: Path) -> None:
@@ -83,11 +114,9 @@ def test_interrupted_with_a_checkpoint(end: signal.Signals, large: str, folder: 
 def test_scheduler_that_says_nothing(store: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as mute:
         address = f"tcp://127.0.0.1:{mute.getsockname()[1]}"
-        begin = time.monotonic()
         words = ["fit", store, "-k", 2, "--out", "model.zarr", "--scheduler", address]
         _, stderr = finish(spawn(*words), code=1)
     assert f"no Dask scheduler answers at {address} within 5 s" in stderr
-    assert time.monotonic() - begin < 10
 
 
 @pytest.mark.skipif(os.name == "nt", reason="there is no limit of file sizes on Windows")

@@ -1,65 +1,55 @@
-"""The client of the service, where the scheduler comes and goes."""
+"""The client, where the service is of another version or the scheduler is gone for a while."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+import time
 
 import pytest
-from distributed import Client, LocalCluster
 
 from dask_em.errors import ClusterError
-from dask_em.service import client
-from dask_em.service.client import Job, Service
-from tests.service.fake import FakeService
-
-VIEW = FakeService().add()
+from dask_em.service import connection
+from dask_em.service.client import Service
+from tests.cli.jobs.conftest import RUNNING, one_pass
 
 
-class Connection:
-    """A scheduler that is gone for some questions."""
+class Told:
+    """A connection on which answers are as a test has them."""
 
-    def __init__(self, gone_for):
-        self.gone_for, self.asked = gone_for, 0
+    def __init__(self, **answers):
+        self.answers = answers
 
     def ask(self, what, asked):
-        self.asked += 1
-        if self.asked <= self.gone_for:
-            raise ClusterError("no scheduler answers")
-        view = replace(VIEW, state="done", version=VIEW.version + 1)
-        return {"value": view.version if what == "changed" else view.told()}
+        return {"value": self.answers[what]}
 
 
-@pytest.fixture(autouse=True)
-def no_pause(monkeypatch):
-    monkeypatch.setattr(client, "PAUSE", 0.001)
+def test_what_a_newer_service_says_beside_is_left_out():
+    job = {**RUNNING.told(), "colour": "green", "weights": [0.5, 0.5]}
+    trace = [{**one_pass(1).told(), "notes": ["a"], "joules": 3}]
+    marks = [{"kind": "lost", "number": 1, "at": 2.0, "text": "", "whom": "x"}]
+    found = Service(Told(job=job, trace=trace, marks=marks)).job(RUNNING.id)
+    assert found.view.weights == (0.5, 0.5)
+    assert found.trace()[0].notes == ("a",)
+    assert found.marks()[0].kind == "lost"
 
 
-def job(gone_for):
-    return Job(Service(Connection(gone_for)), VIEW.told())
+def test_an_older_service_is_named():
+    job = RUNNING.told()
+    del job["data"]
+    with pytest.raises(ClusterError, match="older dask_em.*'data'.*same version here and there"):
+        Service(Told(job=job)).job(RUNNING.id)
 
 
-def test_a_scheduler_that_is_gone_when_one_begins_to_wait_is_waited_for():
-    assert job(3).wait().state == "done"
-    assert job(3).wait(30.0).state == "done"
-    assert [one.state for one in job(3).watch()] == ["running", "done"]
+def test_a_scheduler_that_comes_back_is_waited_for(monkeypatch):
+    left = [3]
+    monkeypatch.setattr(time, "sleep", lambda _: left.append(left.pop() - 1))
 
+    def ask():
+        if left[0]:
+            raise ClusterError("it is gone")
+        return "here"
 
-def test_it_is_waited_for_no_longer_than_is_said(monkeypatch):
-    waiting = job(1_000_000)
-    with pytest.raises(ClusterError, match="no scheduler answers"):
-        waiting.wait(0.02)
-    monkeypatch.setattr(client, "PATIENCE", 0.02)
-    for wait in (waiting.wait, lambda: list(waiting.watch())):
-        with pytest.raises(ClusterError, match="no scheduler answers"):
-            wait()
-
-
-def test_what_was_closed_says_so():
-    with LocalCluster(n_workers=0, dashboard_address=None, host="127.0.0.1") as cluster:
-        with Client(cluster, set_as_default=False) as of_dask:
-            service = Service.connect(of_dask)
-        own = Service.connect(cluster.scheduler_address)
-        own.close()
-    for closed in (service, own):
-        with pytest.raises(ClusterError, match="closed; connect"):
-            closed.jobs()
+    assert connection.patiently(ask) == "here"
+    left[0] = 10**9
+    monkeypatch.setattr(connection, "PATIENCE", -1.0)
+    with pytest.raises(ClusterError, match="it is gone"):
+        connection.patiently(ask)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from dask_em.cli.jobs.words import ENDED
+from dask_em.service.connection import patiently
 
 if TYPE_CHECKING:
     from dask_em.service.client import Job
@@ -31,7 +33,8 @@ def followed(job: Job) -> Iterator[News]:
         passes: list[PassView] = []
         marks: list[Mark] = []
         if _stand(view) != before:  # what changes with every task needs no further question
-            passes, marks = job.trace(after=number), job.marks()[n_marks:]
+            passes = patiently(partial(job.trace, after=number))
+            marks = patiently(job.marks)[n_marks:]
             before = _stand(view)
         number = passes[-1].number if passes else number
         n_marks += len(marks)

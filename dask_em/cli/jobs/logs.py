@@ -12,6 +12,7 @@ from dask_em.cli.jobs.connection import again, connected_to
 from dask_em.cli.jobs.options import JobId, Service
 from dask_em.cli.options import JSON
 from dask_em.cli.outcome import INTERRUPTED, say, wrong_usage
+from dask_em.service.connection import patiently
 
 if TYPE_CHECKING:
     from dask_em.service.client import Job
@@ -65,10 +66,9 @@ def _news(job: Job, lines: list[Line]) -> Iterator[list[Line]]:
     from dask_em.cli.jobs.words import ENDED
 
     while True:
-        ended = (
-            job.refresh().state in ENDED
-        )  # asked before the lines, so that the last one is among them
-        found = job.logs(FETCHED)
+        # asked before the lines, so that the last one is among them
+        ended = patiently(job.refresh).state in ENDED
+        found = patiently(lambda: job.logs(FETCHED))
         yield found[_after(lines, found) :]
         lines = found or lines
         if ended:

@@ -77,6 +77,8 @@ def absolute(url: str) -> str:
 
 def _text(path: str) -> bytes:
     if path == "-":
+        if sys.stdin is None:
+            raise wrong_usage("stdin is closed; pipe a specification into it, or give its file")
         return sys.stdin.buffer.read()
     try:
         return Path(path).read_bytes()

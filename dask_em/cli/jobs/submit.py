@@ -11,6 +11,7 @@ from dask_em.cli.jobs.connection import again, connected_to
 from dask_em.cli.jobs.options import Service, SpecFile
 from dask_em.cli.jobs.specification import Specification
 from dask_em.cli.options import JSON
+from dask_em.cli.outcome import INTERRUPTED, say
 
 __all__ = ["submit"]
 
@@ -35,7 +36,12 @@ def submit(
 
     told = Specification.read(file).told
     with connected_to(scheduler) as service:
-        job = service.submit(told, idempotency_key=idempotency_key)
+        try:
+            job = service.submit(told, idempotency_key=idempotency_key)
+        except KeyboardInterrupt as error:
+            see = again("dask-em jobs", scheduler)
+            say(f"left before the service had answered; it may have the job: {see}")
+            raise typer.Exit(INTERRUPTED) from error
         if not as_json:
             print(f"{job.id} {state(job.view, time.time())}: {said(job.view)}")
         if wait:

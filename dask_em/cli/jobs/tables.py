@@ -26,6 +26,7 @@ def jobs_table(views: Sequence[JobView], now: float) -> Table:
 
     table = _table("job", "what", "state", "passes", "log-likelihood/row", "age", "owner")
     table.columns[0].no_wrap = True
+    table.columns[0].min_width = max((len(view.id) for view in views), default=0)
     for column in (3, 4, 5):
         table.columns[column].justify = "right"
         table.columns[column].no_wrap = True
@@ -71,12 +72,14 @@ def passes_table(trace: Sequence[PassView]) -> Table:
 def facts_table(facts: dict[str, RenderableType]) -> Table:
     """What is said of one thing, by subject."""
     from rich.table import Table
+    from rich.text import Text
 
     table = Table.grid(padding=(0, 1))
     table.add_column(style="dim", no_wrap=True)
     table.add_column()
     for subject, told in facts.items():
-        table.add_row(subject, told)
+        # an address with brackets is no markup
+        table.add_row(subject, Text(told) if isinstance(told, str) else told)
     return table
 
 

@@ -10,6 +10,7 @@ import typer
 
 from dask_em.cli.jobs.words import ENDED, clock, ending, nats, passes, state
 from dask_em.cli.outcome import FAILED
+from dask_em.service.connection import patiently
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -49,12 +50,14 @@ def watch_all(service: Service, as_json: bool) -> None:
 
 
 def _looks(service: Service) -> Iterator[list[JobView]]:
+    jobs = service.jobs()
     while True:
-        views = [job.view for job in service.jobs()]
+        views = [job.view for job in jobs]
         yield views
         if all(view.state in ENDED for view in views):
             return
         time.sleep(PAUSE)
+        jobs = patiently(service.jobs)
 
 
 def _redrawn(console: Console, looks: Iterator[list[JobView]]) -> Iterator[list[JobView]]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import replace
 
 import pytest
+from rich.console import Console
 
+from dask_em.cli.jobs.tables import jobs_table
 from dask_em.cli.jobs.words import age, state
 from dask_em.service.view import JobView
 from tests.cli.conftest import run
@@ -33,6 +36,14 @@ def test_a_line_for_each_job(service: FakeService) -> None:
 def test_no_line_is_broken_where_there_is_no_terminal(service: FakeService) -> None:
     service.add(replace(RUNNING, what="gaussian_mixture " + "x" * 300))
     assert any("x" * 300 in line for line in run("jobs").stdout.splitlines())
+
+
+def test_an_id_is_whole_on_the_smallest_screen() -> None:
+    console = Console(file=io.StringIO(), width=38)
+    console.print(jobs_table([RUNNING, QUEUED], 0.0))
+    text = str(console.file.getvalue())  # type: ignore[attr-defined]
+    assert RUNNING.id in text
+    assert QUEUED.id in text
 
 
 def test_filters_are_passed_on(service: FakeService) -> None:

@@ -39,6 +39,11 @@ def test_words(service: FakeService) -> None:
     assert "priority" not in text
 
 
+def test_an_address_with_brackets_is_whole(service: FakeService) -> None:
+    service.add(replace(RUNNING, worker="tcp://[fe80::1]:4000"))
+    assert "worker    tcp://[fe80::1]:4000" in run("show", RUNNING.id, *ADDRESS).stdout
+
+
 @pytest.mark.parametrize(
     ("view", "command"),
     [(QUEUED, "watch"), (DONE, "result"), (FAILED, "logs"), (replace(DONE, state="cancelled"), "")],

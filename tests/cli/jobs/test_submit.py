@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from dask_em.cli.app import app
+from dask_em.cli.jobs.specification import Specification
 from dask_em.errors import AccessError, ClusterError, InputError, JobStateError, SourceError
 from tests.cli.conftest import run
 from tests.cli.jobs.conftest import DONE, RUNNING, FakeService, one_pass
@@ -122,6 +126,24 @@ def test_the_service_refuses(kind: type[Exception], job: str, service: FakeServi
     done = run("submit", job, code=1)
     assert done.stderr == "error: that cannot be; do otherwise\n"
     assert not done.stdout
+
+
+def test_ctrl_c_before_the_answer(
+    job: str, service: FakeService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service.refuses = KeyboardInterrupt()  # type: ignore[assignment]
+    done = run("submit", job, "--scheduler", "tcp://a:1", code=130)
+    assert done.stderr == (
+        "left before the service had answered; it may have the job: dask-em jobs --scheduler "
+        "tcp://a:1\n"
+    )
+
+
+def test_stdin_that_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", None)
+    with pytest.raises(typer.Exit), contextlib.redirect_stderr(io.StringIO()) as stderr:
+        Specification.read("-")
+    assert "stdin is closed" in stderr.getvalue()
 
 
 def test_no_scheduler_is_named(job: str) -> None:

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from dask_em.cli.jobs.follow import News
 from dask_em.cli.jobs.screen import Lines, Screen, watching
+from dask_em.errors import ClusterError
 from dask_em.service.view import JobView, Mark
 from tests.cli.conftest import run
 from tests.cli.jobs.conftest import DONE, FAILED, QUEUED, RUNNING, FakeJob, FakeService, one_pass
@@ -106,6 +107,50 @@ def test_all_jobs(service: FakeService, monkeypatch: pytest.MonkeyPatch) -> None
     assert [line.split()[2] for line in lines] == [RUNNING.id, FAILED.id, RUNNING.id, RUNNING.id]
     assert "running, pass 4, 3 of 100 passes; log-likelihood -3.33" in lines[2]
     assert "done after 4 passes" in lines[3]
+
+
+def gone_once(monkeypatch: pytest.MonkeyPatch, kind: type, *names: str) -> list[str]:
+    """What is asked first of each of these finds no scheduler, once somebody has seen it."""
+    missed: list[str] = []
+    asked: set[str] = set()
+
+    def wrapped(name: str, ask: Any) -> Any:
+        def answer(self: Any, *args: Any, **kwargs: Any) -> Any:
+            if name in asked and name not in missed:
+                missed.append(name)
+                raise ClusterError("no scheduler answers")
+            asked.add(name)
+            return ask(self, *args, **kwargs)
+
+        return answer
+
+    for name in names:
+        monkeypatch.setattr(kind, name, wrapped(name, getattr(kind, name)))
+    return missed
+
+
+def test_a_scheduler_that_comes_back_is_waited_for(
+    service: FakeService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    missed = gone_once(monkeypatch, FakeJob, "trace", "marks")
+    service.add(RUNNING, later=(THIRD, DONE), passes=PASSES)
+    assert "done after 4 passes" in run("watch", RUNNING.id).stdout
+    assert missed == ["trace", "marks"]
+    missed = gone_once(monkeypatch, FakeJob, "refresh", "logs")
+    service.add(RUNNING, later=(THIRD, THIRD, DONE))
+    run("logs", RUNNING.id, "--follow")
+    assert sorted(missed) == ["logs", "refresh"]
+
+
+def test_a_scheduler_that_comes_back_while_all_jobs_are_watched(
+    service: FakeService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    missed = gone_once(monkeypatch, FakeService, "jobs")
+    job = service.add(RUNNING, later=(THIRD, DONE))
+    monkeypatch.setattr("time.sleep", lambda _: job.refresh())
+    assert "done after 4 passes" in run("watch").stdout
+    assert missed
 
 
 def test_all_jobs_one_fails(service: FakeService, monkeypatch: pytest.MonkeyPatch) -> None:
