@@ -9,13 +9,15 @@ import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 import dask
 from distributed import Scheduler
 
+from dask_em.service.config import Settings
 from dask_em.service.http import install
-from tests.service.fake import FakeService, FakeSettings
+from tests.service.played import Played
 
 T = TypeVar("T")
 
@@ -51,7 +53,7 @@ class Served:
     """A scheduler with a service behind its HTTP server."""
 
     scheduler: Scheduler
-    service: FakeService
+    service: Played
     loop: asyncio.AbstractEventLoop
 
     @property
@@ -100,7 +102,7 @@ class Served:
 
     def again(self, **settings: Any) -> None:
         """Install with other settings."""
-        self.service.settings = FakeSettings(**settings)
+        self.service.settings = _settings(self.service.settings.store, settings)
         self.call(lambda: install(self.scheduler))
 
 
@@ -116,23 +118,30 @@ def served(
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
-    service = FakeService(FakeSettings(**more.pop("settings", {})))
+    settings = more.pop("settings", {})
 
-    async def start() -> Scheduler:
+    async def start(store: str) -> Served:
         with dask.config.set(config or {}):
             scheduler = Scheduler(host="127.0.0.1", port=0, dashboard_address=address, **more)
         await scheduler
+        service = Played(_settings(store, settings))
+        await service.start()
         scheduler.extensions["em"] = service
         if installed:
             install(scheduler)
-        return scheduler
+        return Served(scheduler, service, loop)
 
-    scheduler = asyncio.run_coroutine_threadsafe(start(), loop).result(60)
-    found = Served(scheduler, service, loop)
-    try:
-        yield found
-    finally:
-        found.run(scheduler.close)
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(30)
-        loop.close()
+    with TemporaryDirectory(ignore_cleanup_errors=True) as store:
+        found = asyncio.run_coroutine_threadsafe(start(store), loop).result(60)
+        try:
+            yield found
+        finally:
+            found.run(found.scheduler.close)
+            found.run(found.service.close)
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join(30)
+            loop.close()
+
+
+def _settings(store: str, given: dict[str, Any]) -> Settings:
+    return Settings.read(store=store, **given)

@@ -22,6 +22,7 @@ from dask_em.service.http.bearer import Token
 from dask_em.service.http.gate import Gate, Stop
 from dask_em.service.http.hosts import Hosts
 from dask_em.service.http.table import ROOT, TABLE
+from tests.service.office import FIT
 from tests.service.served import ROUTES, Reply, Served, served
 
 TOKEN = "s3cret-tökén"
@@ -136,11 +137,11 @@ def test_a_cookie_is_not_the_token_and_goes_with_it(server: Served, cookie: str)
     assert TOKEN not in value
     assert value == hmac.new(TOKEN.encode(), b"dask-em session", hashlib.sha256).hexdigest()
     assert server.ask("GET", "/status", headers={"Authorization": f"Bearer {value}"}).status == 401
-    server.again(token="another")
+    server.again(token="another-one")
     try:
         assert server.ask("GET", "/status", headers={"Cookie": cookie}).status == 401
         assert server.ask("GET", "/status", headers=BEARER).status == 401
-        other = {"Authorization": "Bearer another"}
+        other = {"Authorization": "Bearer another-one"}
         assert server.ask("GET", "/status", headers=other).status == 200
     finally:
         server.again(token=TOKEN)
@@ -248,7 +249,7 @@ def test_who_comes_from_another_site_is_led_on_by_a_page(server: Served) -> None
 
 def test_only_get_takes_the_token_from_the_address(server: Served) -> None:
     path = f"{ROOT}/jobs?token={QUOTED}"
-    assert server.ask("POST", path, {"task": "fit"}).status == 401
+    assert server.ask("POST", path, FIT).status == 401
 
 
 def test_the_log_of_requests_has_no_token(server: Served, caplog: pytest.LogCaptureFixture) -> None:

@@ -126,7 +126,6 @@ def test_who_comes_back_misses_nothing_and_sees_nothing_twice(server: Served, wa
 @pytest.mark.parametrize("last", ["", "x", "99999-0", "1-1-1", "9" * 40])
 def test_an_id_of_another_service_starts_again(server: Served, watch: Watch, last: str) -> None:
     job = server.service.add(state="done").id
-    server.service.passes[job] = []
     server.service.add_pass(job)
     assert [one.kind for one in watch(server, job, last=last).rest()] == ["pass", "job"]
 
@@ -162,7 +161,7 @@ def test_a_job_that_is_deleted_has_no_more_events(server: Served, watch: Watch) 
     job = server.service.add().id
     watcher = watch(server, job)
     watcher.read()
-    server.call(lambda: server.service.views.pop(job))
+    server.call(lambda: server.service.forget(job))
     assert watcher.rest() == []
 
 
@@ -173,6 +172,7 @@ def test_a_stream_that_fails_ends(
     watcher = watch(server, job)
     watcher.read()
     server.service.fails_with = ZeroDivisionError("hunter2")
+    server.call(lambda: server.service.add_pass(job))  # it is looked at again
     try:
         assert watcher.response.read() == b""
     finally:

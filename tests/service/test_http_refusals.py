@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import logging
 import re
 import socket
@@ -13,6 +14,7 @@ import pytest
 
 from dask_em.errors import AccessError, ArchiveError, ClusterError, SourceError
 from dask_em.service.http.table import ROOT, TABLE
+from tests.service.office import FIT
 from tests.service.served import Served, served
 
 JOBS = f"{ROOT}/jobs"
@@ -39,10 +41,16 @@ def failing(server: Served) -> Iterator[Served]:
         ("GET", f"{JOBS}/job-9", 404, "UnknownJobError", "'job-9'.*did you mean 'job-"),
         ("GET", f"{JOBS}/job-9/events", 404, "UnknownJobError", "'job-9'"),
         ("POST", f"{JOBS}/job-9/cancel", 404, "UnknownJobError", "'job-9'"),
-        ("POST", f"{JOBS}/job-2/cancel", 409, "JobStateError", "job-2 is done"),
-        ("POST", f"{JOBS}/job-1/resume", 409, "JobStateError", "job-1 is running"),
-        ("DELETE", f"{JOBS}/job-1", 409, "JobStateError", "job-1 is running"),
-        ("GET", f"{JOBS}/job-1/result", 409, "JobStateError", "wait until it is done"),
+        ("POST", f"{JOBS}/job-2/cancel", 409, "JobStateError", "job-2: it is done already"),
+        ("POST", f"{JOBS}/job-1/resume", 409, "JobStateError", "job-1: it is running"),
+        ("DELETE", f"{JOBS}/job-1", 409, "JobStateError", "job-1: it is running"),
+        (
+            "GET",
+            f"{JOBS}/job-1/result",
+            409,
+            "JobStateError",
+            "is running; a result is there when it is done",
+        ),
         ("GET", f"{JOBS}?state=runing", 400, "InputError", "'runing'.*queued, running, done"),
         ("GET", f"{JOBS}?ownr=ada", 400, "InputError", "'ownr'.*did you mean 'owner'"),
         ("GET", f"{JOBS}?owner=a&owner=b", 400, "InputError", "2 times"),
@@ -90,24 +98,22 @@ def test_a_specification_that_does_not_fit_is_refused(server: Served) -> None:
 def test_only_json_is_taken(server: Served, found: str | None) -> None:
     headers = {} if found is None else {"Content-Type": found}
     for path in (JOBS, f"{JOBS}/job-1/cancel"):
-        reply = server.ask("POST", path, b'{"task": "fit"}', headers=headers)
+        reply = server.ask("POST", path, json.dumps(FIT).encode(), headers=headers)
         assert (reply.status, reply.error["kind"]) == (415, "InputError")
     taken = {"Content-Type": "Application/JSON; charset=utf-8"}
-    assert server.ask("POST", JOBS, b'{"task": "fit"}', headers=taken).status == 202
+    assert server.ask("POST", JOBS, json.dumps(FIT).encode(), headers=taken).status == 202
 
 
 def test_a_key_has_a_length(server: Served) -> None:
     for key in ("", "k" * 201):
-        reply = server.ask("POST", JOBS, {"task": "fit"}, headers={"Idempotency-Key": key})
+        reply = server.ask("POST", JOBS, FIT, headers={"Idempotency-Key": key})
         assert reply.status == 400
         assert f"{len(key)} characters" in reply.error["message"]
 
 
 @pytest.mark.parametrize("more", [0, 1])
 def test_a_body_has_a_limit(server: Served, more: int) -> None:
-    body = b'{"task": "fit", "owner": "%s"}'
-    body %= b"a" * (1_000_000 + more - len(body) + 2)
-    assert len(body) == 1_000_000 + more
+    body = json.dumps(FIT).encode().ljust(1_000_000 + more)
     assert server.ask("POST", JOBS, body, headers=JSON).status == (413 if more else 202)
 
 

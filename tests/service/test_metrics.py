@@ -50,11 +50,11 @@ def test_running_jobs_have_series_until_they_end(
     for _ in range(4):
         server.service.add_pass(server.service.add().id)
     monkeypatch.setattr(metrics, "MOST_JOBS", 3)
-    newest = list(server.service.views)[-3:]
+    newest = sorted(view.id for view in server.service.jobs()[:3])
     for name in ("dask_em_job_log_likelihood", "dask_em_job_pass_seconds"):
         assert sorted(label for found, label in scrape(server) if found == name) == newest
-    for one in server.service.views:
-        server.service.change(one, state="done")
+    for one in server.service.jobs():
+        server.service.change(one.id, state="done")
     assert not [key for key in scrape(server) if key[0].startswith("dask_em_job_")]
 
 
