@@ -141,7 +141,8 @@ class JobStore:
         """Remove all of a job."""
         for pause in (*PAUSES, None):
             try:
-                return self._files.remove(f"jobs/{id}")
+                self._files.remove(f"jobs/{id}")
+                break
             except OSError:
                 if pause is None:
                     raise
