@@ -10,9 +10,7 @@ from distributed import Client, LocalCluster
 from dask_em.errors import ClusterError
 from dask_em.service import connection
 from dask_em.service.client import Job, Service
-from tests.service.fake import FakeService
-
-VIEW = FakeService().add()
+from tests.cli.jobs.conftest import RUNNING as VIEW
 
 
 class Connection:
