@@ -37,21 +37,24 @@ class Played(Supervisor):
     def add(
         self, state: str = "running", owner: str = "ada", tags: dict[str, str] | None = None
     ) -> JobView:
-        """Another job, ``job-1`` and so on, which is not in the store."""
+        """Another job, ``job-1`` and so on."""
         text = spec(owner=owner, tags=tags or {})
         order = self._table.next_order()
+        now = time.time()
         job = Job(
-            f"job-{order}", order, owner=owner, submitted=time.time(), state=State(state), epoch=1,
-            not_before=time.time() + 3600,
+            f"job-{order}", order, owner=owner, state=State(state), epoch=1, submitted=now,
+            ended=now if State(state).ended else None, not_before=now + 3600,
         )  # fmt: skip
         entry = Entry(job, parse(text), text)
+        self.store.add(job, text, None)
         self._table.hold(entry)
         return self._table.view(entry.id)
 
     def change(self, id: str, state: str) -> None:
         """It stands somewhere else."""
         entry = self._table.entry(id)
-        entry.job = replace(entry.job, state=State(state))
+        ended = time.time() if State(state).ended else None
+        entry.job = replace(entry.job, state=State(state), ended=ended)
         self._table.touch(entry)
 
     def say(self, id: str, text: str, mark: str | None = None) -> None:
