@@ -46,6 +46,7 @@ class Entry:
         self.lock = asyncio.Lock()  # of changes of the job
         self.version = 0
         self.trace: deque[PassView] = deque(maxlen=MOST_PASSES)
+        self._before_em = 0  # passes of another kind, of which `max_iter` does not speak
         self.lines: deque[dict[str, Any]] = deque(maxlen=MOST_LINES)
         self.marks: list[Mark] = []
         self.dirty: set[str] = set()  # files that are to be written
@@ -70,7 +71,7 @@ class Entry:
             with suppress(ValidationError):
                 one = _PASS.validate_python(told)
                 if entry.passes < one.number <= stored.job.iteration:
-                    entry.trace.append(one)
+                    entry._trace(one)
         entry.lines.extend(filter(_is_line, stored.log))
         for line in entry.lines:
             if isinstance(line.get("mark"), str) and isinstance(line.get("passes"), int):
@@ -132,7 +133,7 @@ class Entry:
         """Add a pass to its trace, unless it is there."""
         if one.number <= self.passes:
             return
-        self.trace.append(one)
+        self._trace(one)
         self.dirty.add(TRACE)
         for note in one.notes:
             self.say(note, "warning", "skipped" if "chunk" in note else "repair")
@@ -185,7 +186,11 @@ class Entry:
     def _most_passes(self) -> int | None:
         """Passes that it may make, with those that come before EM."""
         most = None if isinstance(self.spec, Predict) else self.spec.stopping.max_iter
-        return None if most is None else most + sum(one.kind != "em" for one in self.trace)
+        return None if most is None else most + self._before_em
+
+    def _trace(self, one: PassView) -> None:
+        self.trace.append(one)
+        self._before_em += one.kind != "em"
 
     def _mark(self, kind: str, number: int, at: float, text: str) -> None:
         self.marks.append(Mark(kind, number, at, text))
