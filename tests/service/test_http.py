@@ -16,7 +16,7 @@ from dask_em.service.http.table import ROOT
 from dask_em.service.spec import json_schema
 from dask_em.service.store import MODEL
 from tests.service.office import FIT
-from tests.service.served import ROUTES, Served, served
+from tests.service.served import Served, served
 
 JOBS = f"{ROOT}/jobs"
 
@@ -70,9 +70,9 @@ def test_lists_are_newest_first_and_filtered(server: Served) -> None:
 
 
 def test_many_jobs_come_as_one_list(server: Served) -> None:
-    for _ in range(250):
+    for _ in range(120):
         server.service.add(owner="many")
-    assert len(server.ask("GET", f"{JOBS}?owner=many").json()) == 250
+    assert len(server.ask("GET", f"{JOBS}?owner=many").json()) == 120
 
 
 def test_passes_marks_logs_and_the_model(server: Served) -> None:
@@ -137,22 +137,13 @@ def test_installing_again_adds_nothing(server: Served) -> None:
     assert [type(rule.matcher) for rule in router.rules] == before
 
 
-@pytest.mark.parametrize("prefix", [None, "/dask"])
-def test_routes_come_with_the_configuration_too(prefix: str | None) -> None:
-    import dask
-
-    config = {ROUTES: [*dask.config.get(ROUTES), "dask_em.service.http.routes"]}
-    with served(config=config, http_prefix=prefix, dashboard=False) as found:
-        assert len(found.scheduler.http_application.default_router.rules) == 3  # none was added
-        reply = found.ask("POST", f"{prefix or ''}{JOBS}", FIT)
-        assert reply.headers["Location"] == f"{prefix or ''}{JOBS}/{reply.json()['id']}"
-        assert found.ask("GET", reply.headers["Location"]).status == 200
-
-
 def test_a_prefix_is_found_at_run_time() -> None:
     with served(http_prefix="/dask", settings={"token": "s3cret-token"}, dashboard=False) as found:
         held = {"Authorization": "Bearer s3cret-token"}
         assert found.ask("GET", f"/dask{JOBS}", headers=held).json() == []
+        where = found.ask("POST", f"/dask{JOBS}", FIT, headers=held).headers["Location"]
+        assert where.startswith(f"/dask{JOBS}/")
+        assert found.ask("GET", where, headers=held).status == 200
         assert found.ask("GET", JOBS, headers=held).status == 404
         assert found.ask("GET", "/dask/health").status == 200
         document = found.ask("GET", f"/dask{ROOT}/openapi.json", headers=held).json()

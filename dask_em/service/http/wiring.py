@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from distributed.diagnostics.plugin import SchedulerPlugin
 from distributed.http.health import HealthHandler
@@ -15,9 +15,9 @@ from dask_em.service import metrics
 from dask_em.service.http.closed import Closed
 from dask_em.service.http.exposure import check_exposure
 from dask_em.service.http.gate import Gate, Stop
-from dask_em.service.http.handlers import Endpoint, close_streams
+from dask_em.service.http.handlers import Endpoint, Unknown, close_streams
 from dask_em.service.http.hosts import Hosts
-from dask_em.service.http.routes import routes
+from dask_em.service.http.table import TABLE
 
 if TYPE_CHECKING:
     from distributed import Scheduler
@@ -29,14 +29,16 @@ __all__ = ["install"]
 logger = logging.getLogger(__name__)
 
 PLUGIN = "em-http"
+#: below /em, the page that has this name answers these itself
+OF_THE_PAGE = r"(?!(?:ws|metadata|autoload\.js)?$)"
 
 
 def install(scheduler: Scheduler) -> None:
     """Serve the jobs of a scheduler over its HTTP server, behind the gate.
 
-    It may be called again, with other settings, and finds routes that the configuration of Dask
-    brought. Where jobs may not be changed over HTTP, because anybody could, that is logged, and
-    every request to change one is refused with the reason; what only reads stays.
+    It may be called again, with other settings. Where jobs may not be changed over
+    HTTP, because anybody could, that is logged, and every request to change one is refused with the
+    reason; what only reads stays.
 
     Parameters
     ----------
@@ -90,9 +92,10 @@ def _add_routes(scheduler: Scheduler, prefix: str) -> None:
     if any(rule.target is Endpoint for rule in _rules(application.default_router)):
         return
     server = {"dask_server": scheduler}
-    application.add_handlers(
-        ".*", [(prefix + pattern, handler, given | server) for pattern, handler, given in routes]
-    )
+    routes: list[Any] = [
+        (prefix + route.pattern, Endpoint, {"route": route, **server}) for route in TABLE
+    ]
+    application.add_handlers(".*", [*routes, (rf"{prefix}/em/{OF_THE_PAGE}.*", Unknown, server)])
 
 
 def _prefix(scheduler: Scheduler) -> str:
