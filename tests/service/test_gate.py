@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import hmac
 import logging
@@ -14,9 +13,7 @@ from urllib.parse import quote
 
 import dask
 import pytest
-from tornado.httpclient import HTTPClientError, HTTPRequest
 from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
-from tornado.websocket import websocket_connect
 
 from dask_em.service.http.bearer import Token
 from dask_em.service.http.gate import Gate, Stop
@@ -261,62 +258,6 @@ def test_the_log_of_requests_has_no_token(server: Served, caplog: pytest.LogCapt
     assert "s3cret" not in repr(Token("s3cret"))
 
 
-def opened(server: Served, **headers: str) -> int:
-    """The status with which a websocket of the dashboard is opened."""
-
-    async def connect() -> int:
-        url = f"ws://127.0.0.1:{server.port}/status/ws"
-        try:
-            found = await websocket_connect(HTTPRequest(url, headers=headers))
-        except HTTPClientError as error:
-            return error.code
-        found.close()
-        while await found.read_message() is not None:
-            pass
-        return 101
-
-    return asyncio.run(connect())
-
-
-def test_websockets_need_the_token_too(server: Served, cookie: str) -> None:
-    assert opened(server) == 401
-    assert opened(server, Authorization="Bearer wrong") == 401
-    assert opened(server, Cookie=cookie) == opened(server, **BEARER) == 101
-
-
-FOREIGN = ["http://evil.example", "null", "http://127.0.0.1:1", "http://[evil", "", "127.0.0.1"]
-
-
-@pytest.mark.parametrize("origin", FOREIGN)
-def test_pages_of_other_sites_write_nothing(server: Served, cookie: str, origin: str) -> None:
-    headers = {"Origin": origin, "Cookie": cookie}
-    job = server.service.add(state="done").id
-    for method, path in [
-        ("POST", f"{ROOT}/jobs"),
-        ("DELETE", f"{ROOT}/jobs/{job}"),
-        ("POST", "/api/v1/retire_workers"),
-    ]:
-        reply = server.ask(method, path, headers=headers)
-        assert (reply.status, reply.error["kind"]) == (403, "AccessError")
-        assert repr(origin) in reply.error["message"]
-    assert server.ask("GET", f"{ROOT}/jobs/{job}", headers=headers).status == 200
-    own = {"Origin": f"http://127.0.0.1:{server.port}", "Cookie": cookie}
-    assert server.ask("DELETE", f"{ROOT}/jobs/{job}", headers=own).status == 204
-
-
-@pytest.mark.parametrize("token", [None, TOKEN])
-def test_pages_of_other_sites_open_no_websockets(token: str | None, cookie: str) -> None:
-    """Browsers let any page read from them; a site at another port is given strict cookies, too."""
-    with served(settings={"token": token}) as found:
-        for origin in FOREIGN:
-            assert opened(found, Origin=origin, Cookie=cookie) == 403
-        own = f"http://127.0.0.1:{found.port}"
-        assert opened(found, Origin=own, Cookie=cookie) == 101
-        proxied = {"X-Forwarded-Host": "dask.example.org, inner"}
-        assert opened(found, Origin="https://dask.example.org", Cookie=cookie, **proxied) == 101
-        assert opened(found, Origin="https://inner", Cookie=cookie, **proxied) == 403
-
-
 def test_nothing_is_kept_of_what_nobody_reads(
     server: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -341,57 +282,6 @@ def test_paths_may_be_opened(server: Served) -> None:
             assert server.ask("GET", path).status == 401
     finally:
         server.again(token=TOKEN)
-
-
-@pytest.mark.parametrize(
-    ("host", "served_"),
-    [
-        ("localhost:8787", True),
-        ("LOCALHOST.", True),
-        ("127.0.0.1", True),
-        ("10.1.2.3:80", True),
-        ("[::1]:8787", True),
-        (socket.gethostname(), True),
-        (f"{socket.gethostname()}:1", True),
-        ("evil.example", False),
-        ("evil.example:8787", False),
-        ("localhost.evil.example", False),
-        ("127.0.0.1.nip.io", False),
-        ("127.1", False),
-        ("2130706433", False),
-        ("dask.example.org", False),
-        ("", False),
-    ],
-)
-def test_only_names_of_this_machine_are_answered(server: Served, host: str, served_: bool) -> None:
-    for path in ("/health", "/status", "/metrics", f"{ROOT}/jobs", "/nothing"):
-        status = server.ask("GET", path, headers=BEARER, host=host).status
-        assert (status == 421) is not served_
-    if not served_:
-        error = server.ask("GET", "/status", headers=BEARER, host=host).error
-        assert error["kind"] == "AccessError"
-        assert repr(host.partition(":")[0]) in error["message"]
-
-
-def test_names_may_be_added() -> None:
-    settings = {"hosts": ("dask.example.org", "*.cluster.local")}
-    with served(settings=settings, dashboard=False) as found:
-        for host in ("dask.example.org", "DASK.example.org:80", "a.b.cluster.local"):
-            assert found.ask("GET", "/health", host=host).status == 200
-        for host in ("example.org", "x.dask.example.org", "cluster.local", "acluster.local"):
-            assert found.ask("GET", "/health", host=host).status == 421
-        found.again(hosts=("*",))
-        assert found.ask("GET", "/health", host="anything").status == 200
-
-
-def test_the_full_name_of_the_machine_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(socket, "getfqdn", lambda: "Node7.Example.org")
-    with served(dashboard=False) as found:
-        for _ in range(1000):
-            if found.ask("GET", "/health", host="node7.example.org").status == 200:
-                break
-        else:
-            pytest.fail("it is not")
 
 
 def test_a_scheduler_is_closed_until_its_gate_stands() -> None:
