@@ -167,7 +167,9 @@ class DaskLauncher(Launcher):
         worker = None if task is None else task.processing_on
         if worker is None:
             return False
-        if time.time() - worker.last_seen < silence:
+        # a worker that stopped with its driver may have been heard of a little later: were it
+        # kept, tasks of the next driver would wait for it
+        if time.time() - worker.last_seen < silence / 2:
             return False
         await self._scheduler.remove_worker(
             worker.address, stimulus_id=f"em-silent-{driver_key(id, epoch)}"

@@ -7,9 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
 from distributed import Client, Future
@@ -26,14 +24,10 @@ from tests.faults.jobs import (
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no signals to stop or kill")
 
-#: seconds after which a silent driver is lost
-SILENCE = 2.0
-
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    folder = tmp_path_factory.mktemp("jobs")
-    with Cluster(folder, silence=SILENCE, max_running=4) as cluster:
+    with Cluster(tmp_path_factory.mktemp("jobs")) as cluster:
         yield cluster
 
 
@@ -110,44 +104,6 @@ def test_another_user_cancels_all_drivers(
     check_as_undisturbed(job, cluster)
     assert (job.view.epoch, job.view.restarts) == (2, 1)
     assert "cancelled" in next(mark.text for mark in job.marks() if mark.kind == "lost")
-
-
-def test_the_worker_of_the_driver_is_stopped_and_goes_on_later(cluster: Cluster) -> None:
-    job = cluster.submit()
-    until_passes(job, 2)
-    pid, stale = cluster.driver(job), cluster.record(job)["checkpoint"]
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        passes = job.refresh().passes
-        took = until(lambda: job.refresh().passes > passes, "another driver")
-        print(f"the next pass counted after {took:.1f} s of which {SILENCE:g} were silence")
-        kept = cluster.record(job)["checkpoint"]
-        assert kept["run"] > stale["run"]
-        folder = cluster.files(job) / "checkpoints" / "{epoch}.{run}".format(**stale)
-        until(lambda: not folder.exists(), "the end of the stale checkpoint")
-        said = cluster.ask("em_commit", id=job.id, told=later(job), weights=[], **who(stale))
-        assert "was replaced by run" in said["refused"]
-    finally:
-        os.kill(pid, signal.SIGCONT)
-        cluster.start_workers(1)  # it ends when it sees that it was removed
-    commits = [kept]
-    while job.refresh().state == "running":
-        commits.append(cluster.record(job)["checkpoint"])
-        time.sleep(0.01)
-    assert {commit["run"] for commit in commits} == {kept["run"]}
-    iterations = [commit["iteration"] for commit in commits]
-    assert iterations == sorted(iterations)
-    check_as_undisturbed(job, cluster)
-    assert not any(mark.kind == "failed" for mark in job.marks())
-
-
-def later(job: Job) -> dict[str, Any]:
-    """A pass that nobody made yet."""
-    return {**job.trace()[-1].told(), "number": PASSES + 1}
-
-
-def who(commit: dict[str, Any]) -> dict[str, Any]:
-    return {name: commit[name] for name in ("epoch", "run")}
 
 
 def test_where_checkpoints_go_is_a_file_for_a_while(cluster: Cluster) -> None:
