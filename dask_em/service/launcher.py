@@ -42,7 +42,7 @@ class Launcher(ABC):
 
     @abstractmethod
     def has_begun(self, id: str, epoch: int) -> bool:
-        """Whether a driver was given to a worker."""
+        """Whether a worker has begun to run a driver, which may say something from then on."""
 
     @abstractmethod
     async def part_with_worker(self, id: str, epoch: int, silence: float) -> bool:

@@ -9,7 +9,7 @@ import traceback
 from typing import TYPE_CHECKING, Any
 
 from distributed import Client
-from distributed.client import Future
+from distributed.client import Future, FutureCancelledError
 from distributed.diagnostics.plugin import SchedulerPlugin
 from distributed.scheduler import KilledWorker
 from distributed.security import Security
@@ -136,7 +136,7 @@ class DaskLauncher(Launcher):
         )
         try:
             await future
-        except asyncio.CancelledError:
+        except (FutureCancelledError, asyncio.CancelledError):
             # of the future, or raised by the driver, unless it is this task that is to end
             this = asyncio.current_task()
             if this is not None and this.cancelling():
@@ -160,7 +160,9 @@ class DaskLauncher(Launcher):
 
     def has_begun(self, id: str, epoch: int) -> bool:
         task = self._scheduler.tasks.get(driver_key(id, epoch))
-        return task is not None and task.processing_on is not None
+        worker = None if task is None else task.processing_on
+        # not before the worker says so: all its threads may have long tasks of others
+        return worker is not None and task in worker.executing
 
     async def part_with_worker(self, id: str, epoch: int, silence: float) -> bool:
         task = self._scheduler.tasks.get(driver_key(id, epoch))

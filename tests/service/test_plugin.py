@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 
 import pytest
 from distributed import Scheduler, Worker
@@ -49,3 +50,57 @@ def test_a_driver_ends_when_nobody_waits_for_it_any_more():
                 await launcher.close()
 
     asyncio.run(leave())
+
+
+def test_a_driver_that_somebody_cancels_is_lost():
+    async def cancel():
+        async with Scheduler(host="127.0.0.1", port=0, dashboard=False) as scheduler:
+            launcher = plugin.DaskLauncher(scheduler)
+            try:
+                waiting = asyncio.create_task(launcher.run("ab12", 3))
+                await until(lambda: scheduler.tasks)
+                await launcher.stop("ab12", 3)
+                with pytest.raises(
+                    DriverEndedError, match="was cancelled, or all workers"
+                ) as found:
+                    await waiting
+                assert found.value.lost
+            finally:
+                await launcher.close()
+
+    asyncio.run(cancel())
+
+
+running, free = threading.Event(), threading.Event()
+
+
+def drive_until_free(id, epoch):
+    running.set()
+    free.wait(30)
+
+
+def test_a_driver_that_waits_for_a_thread_has_not_begun(monkeypatch):
+    async def wait():
+        async with (
+            Scheduler(host="127.0.0.1", port=0, dashboard=False) as scheduler,
+            Worker(scheduler.address, nthreads=1, heartbeat_interval="20ms"),
+        ):
+            launcher = plugin.DaskLauncher(scheduler)
+            try:
+                first = asyncio.create_task(launcher.run("first", 1))
+                await until(running.is_set)
+                second = asyncio.create_task(launcher.run("second", 1))
+                await until(lambda: launcher.has_begun("first", 1))  # so that it has been told
+                await until(lambda: "em-driver-second-1" in scheduler.tasks)
+                given = scheduler.tasks["em-driver-second-1"]
+                await until(lambda: given.processing_on is not None)
+                assert not launcher.has_begun("second", 1)
+                free.set()
+                await asyncio.gather(first, second)
+                assert not launcher.has_begun("second", 1)
+            finally:
+                free.set()
+                await launcher.close()
+
+    monkeypatch.setattr(plugin, "drive", drive_until_free)
+    asyncio.run(wait())
