@@ -21,7 +21,8 @@ from dask_em.service.machine import Patience
 __all__ = ["Settings"]
 
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Names = tuple[str, ...]
+#: an empty name would be the folder in which the scheduler happens to run
+Names = tuple[Annotated[str, Field(min_length=1)], ...]
 #: files and pipes end what they hold with a line break, which no header can
 Token = Annotated[str, StringConstraints(strip_whitespace=True, min_length=8)]
 

@@ -27,11 +27,19 @@ def test_they_come_from_dask(monkeypatch):
         ({"max_running": 0}, "em.max_running is 0: .*greater than or equal to 1"),
         ({"silence": float("inf")}, "em.silence is inf: .*finite"),
         ({"roots": 3}, "em.roots is 3"),
+        ({"roots": ["/data", ""]}, "em.roots.1 is '': .*at least 1 character"),
     ],
 )
 def test_what_cannot_be_is_named(given, words):
     with pytest.raises(InputError, match=words):
         Settings.read(**given)
+
+
+def test_an_empty_root_is_none(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # as which it would pass
+    for given in ("/data,", "/data, ,"):
+        assert Settings.read(roots=given).roots == ("/data",)
+    assert Settings.read(roots="").roots == ()
 
 
 def test_a_token_is_not_shown():
