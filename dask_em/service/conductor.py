@@ -180,9 +180,11 @@ class Conductor:
         oldest = time.time() - 86400 * self.settings.keep_days
         for number, entry in enumerate(ended):
             if number >= self.settings.keep_jobs or (entry.job.ended or 0.0) < oldest:
-                with suppress(ClusterError):  # there will be another time
+                try:
                     await self.happen(entry, DeleteAsked())
-                    logger.info("job %s is forgotten", entry.id)
+                except ClusterError:
+                    return  # there will be another time; the next one could not be deleted either
+                logger.info("job %s is forgotten", entry.id)
 
     def beside(self, work: Coroutine[Any, Any, Any]) -> None:
         """Do something beside, and log what it raises."""
@@ -219,8 +221,9 @@ class Conductor:
         elif isinstance(command, Stop):
             self.beside(self.launcher.stop(entry.id, command.epoch))
         else:
-            await self.keeper.keep(self.keeper.store.forget, entry.id)
-            self.table.drop(entry)
+            async with entry.files:
+                await self.keeper.keep(self.keeper.store.forget, entry.id)
+                self.table.drop(entry)
 
     async def _drive(self, entry: Entry, epoch: int) -> None:
         """Run a driver, and see how it ended."""

@@ -44,6 +44,7 @@ class Entry:
         self.job, self.spec, self.text, self.key = job, spec, text, key
         self.token = token(spec)
         self.lock = asyncio.Lock()  # of changes of the job
+        self.files = asyncio.Lock()  # of what people read of it: held while those are written
         self.version = 0
         self.trace: deque[PassView] = deque(maxlen=MOST_PASSES)
         self._before_em = 0  # passes of another kind, of which `max_iter` does not speak

@@ -10,7 +10,7 @@ import secrets
 import socket
 import time
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -22,6 +22,7 @@ from dask_em.remote.secrets import without_secrets
 from dask_em.service.config import Settings
 from dask_em.service.entry import Entry
 from dask_em.service.store import MODEL, JobStore, StoredJob
+from dask_em.service.table import Table
 
 __all__ = ["Keeper"]
 
@@ -67,9 +68,10 @@ class Keeper:
         try:
             await self.in_thread(write, *args)
         except (OSError, DaskEmError) as error:
+            told = without_secrets(str(error), self.store.options)
             raise ClusterError(
-                f"the store {self.store} cannot be written ({error}); free some space, or see "
-                "that it can be reached, then try again"
+                f"the store {self.store} cannot be written ({told}); free some space, or see that "
+                "it can be reached, then try again"
             ) from error
 
     async def take_back(self, id: str) -> None:
@@ -97,18 +99,13 @@ class Keeper:
         await asyncio.to_thread(self._threads.shutdown)
         await asyncio.to_thread(self.store.unclaim, self._me)
 
-    async def write_lines(self, entries: Iterable[Entry]) -> None:
+    async def write_lines(self, table: Table) -> None:
         """Write what people read of jobs, as far as it has changed."""
-        for entry in entries:
+        for entry in table:
             for name in list(entry.dirty):
-                entry.dirty.discard(name)
-                lines = entry.written(name)
-                try:
-                    await self.in_thread(self.store.write_lines, entry.id, name, lines)
-                except (OSError, DaskEmError) as error:
-                    entry.dirty.add(name)
-                    logger.warning("%s of job %s cannot be written: %s", name, entry.id, error)
-                    return  # the next one could not either
+                async with entry.files:
+                    if table.holds(entry) and not await self._wrote(entry, name):
+                        return  # the next one could not be written either
 
     async def model(self, id: str) -> bytes:
         """A zip of the Zarr store of a job's model.
@@ -118,9 +115,18 @@ class Keeper:
         JobStateError
             If it is too large to be handed on.
         SourceError
-            If it is not there.
+            If it is not there, or cannot be read.
         """
-        return await self.beside(self._zipped, id)
+        try:
+            return await self.beside(self._zipped, id)
+        except DaskEmError:
+            raise
+        except OSError as error:
+            told = without_secrets(str(error), self.store.options)
+            raise SourceError(
+                f"the model of job {id} cannot be read from {self.store} ({told}); see that it can "
+                "be reached, then ask again"
+            ) from error
 
     async def successor(self) -> str | None:
         """The host of another service that has taken over the store, if one has."""
@@ -131,6 +137,17 @@ class Keeper:
         if who is None or who.get("id") == self._me:
             return None
         return str(who.get("host"))
+
+    async def _wrote(self, entry: Entry, name: str) -> bool:
+        entry.dirty.discard(name)
+        lines = entry.written(name)
+        try:
+            await self.in_thread(self.store.write_lines, entry.id, name, lines)
+        except (OSError, DaskEmError) as error:
+            entry.dirty.add(name)
+            logger.warning("%s of job %s cannot be written: %s", name, entry.id, error)
+            return False
+        return True
 
     def _take_over(self) -> None:
         before = self.store.claimed()

@@ -97,3 +97,26 @@ async def test_rows_that_do_not_answer_hold_up_no_other_job(tmp_path):
         finally:
             looked.set()
         await asyncio.gather(*slow)
+
+
+@in_a_loop
+async def test_lines_of_a_job_are_not_written_once_it_is_deleted(tmp_path, monkeypatch):
+    monkeypatch.setattr("dask_em.service.supervisor.TEND_SECONDS", 0.005)
+    write, begun, go_on = JobStore.write_lines, threading.Event(), threading.Event()
+
+    def slowly(store, id, name, lines):
+        begun.set()
+        go_on.wait(30)
+        store._files.make_folder(f"jobs/{id}")  # object stores need none
+        write(store, id, name, lines)
+
+    monkeypatch.setattr(JobStore, "write_lines", slowly)
+    async with service(tmp_path) as em:
+        job = (await em.submit(spec())).id
+        await em.cancel(job)
+        await until(begun.is_set)
+        deleted = asyncio.create_task(em.delete(job))
+        await asyncio.sleep(0.05)
+        go_on.set()
+        await deleted
+    assert list((tmp_path / "jobs").iterdir()) == []
