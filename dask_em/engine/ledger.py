@@ -101,14 +101,22 @@ class Ledger:
         Raises
         ------
         ArchiveError
-            If that is so.
+            If that is so, or another process finished meanwhile.
         """
+        self._check_unfinished()
         self._move(self.stage)
         with self._place.explain("used as a checkpoint", ROOM):
             self.done.clear(killed_only=True)
 
     def forget(self) -> None:
-        """Begin anew: what tasks have written is not there any more."""
+        """Begin anew: what tasks have written is not there any more.
+
+        Raises
+        ------
+        ArchiveError
+            If another process finished meanwhile, or the folder cannot be written.
+        """
+        self._check_unfinished()
         self._n_tasks, self.tally, self.stamps = None, Tally(), {}
         self._move(Stage.NEW)
 
@@ -122,7 +130,14 @@ class Ledger:
         return self.n_tasks
 
     def written(self, tally: Tally) -> None:
-        """All tasks are done."""
+        """All tasks are done.
+
+        Raises
+        ------
+        ArchiveError
+            If another process finished meanwhile, or the folder cannot be written.
+        """
+        self._check_unfinished()
         self.tally = tally
         self._move(Stage.WRITTEN)
 
@@ -141,6 +156,16 @@ class Ledger:
         self._move(Stage.WHOLE)
         with suppress(ArchiveError), self._place.explain("used as a checkpoint", ROOM):
             self.done.clear()  # what stays does no harm
+
+    def _check_unfinished(self) -> None:
+        """Refuse to go on where another process, which did the same, has come to the end."""
+        with self._place.explain("used as a checkpoint", ROOM):
+            found = MARKS.find(self._place, self._wanted) or {}
+        if self.stage is not Stage.WHOLE and found.get("stage") == Stage.WHOLE:
+            raise ArchiveError(
+                f"another process has finished the answers of the checkpoint {self} meanwhile; "
+                "make the same call again, which finds them"
+            )
 
     def _move(self, stage: Stage) -> None:
         self.stage = stage

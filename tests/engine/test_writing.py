@@ -108,6 +108,21 @@ def test_what_is_written_costs_no_task(tmp_path):
     assert ledger_at(tmp_path).tally == expected
 
 
+@pytest.mark.parametrize(
+    "late", [Ledger.mark, Ledger.forget, lambda ledger: ledger.written(Tally())]
+)
+def test_what_another_process_has_finished_stays_so(late, tmp_path):
+    slow = ledger_at(tmp_path)
+    slow.mark()
+    slow.begin(32)
+    run(tmp_path, Memory())
+    ledger_at(tmp_path).finish({"labels": "stamp"})
+    with pytest.raises(ArchiveError, match="another process has finished .*the same call again"):
+        late(slow)
+    there = ledger_at(tmp_path)
+    assert (there.stage, there.stamps) == (Stage.WHOLE, {"labels": "stamp"})
+
+
 def test_the_number_of_tasks_does_not_follow_the_machine(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="scripted"):
         run(tmp_path, Memory(3))
