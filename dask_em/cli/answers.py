@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from dask_em.cli.cluster import check_reachable, connected
 from dask_em.cli.options import Cluster, Selected
+from dask_em.cli.saving import kept_at
 
 if TYPE_CHECKING:
     from dask_em.cli.kinds import Estimator
-    from dask_em.cli.live import Progress
     from dask_em.engine.stream import Tally
-    from dask_em.place import Place
 
 __all__ = ["FILL", "PREDICT", "TRANSFORM", "Answers", "Command"]
 
@@ -154,18 +153,9 @@ class Answers:
                 output_options=self.selected.options_of(self.outputs[out]),
                 client=client,
                 monitor=progress,
-                checkpoint=self._kept_at(progress),
+                checkpoint=kept_at(self.checkpoint, self.selected, progress, "what is written"),
             )
         return tally
-
-    def _kept_at(self, progress: Progress) -> Place | None:
-        from dask_em.place import parse_place
-
-        if self.checkpoint is None:
-            return None
-        place = parse_place(self.checkpoint, self.selected.options_of(self.checkpoint))
-        progress.say(f"what is written is kept in {place}; the same command goes on from it")
-        return place
 
 
 def _figures(tally: Tally, seconds: float) -> dict[str, Any]:

@@ -39,14 +39,16 @@ def check_writable(
             )
 
 
-def kept_at(checkpoint: str | None, selected: Selected, progress: Progress) -> Any:
-    """The place in which every pass is kept, and who watches is told of it; None if none is."""
+def kept_at(
+    checkpoint: str | None, selected: Selected, progress: Progress, what: str = "each pass"
+) -> Any:
+    """The place in which something is kept, and who watches is told of it; None if nothing is."""
     if checkpoint is None:
         return None
     from dask_em.place import parse_place
     from dask_em.remote.secrets import without_secrets
 
     progress.say(
-        f"each pass is kept in {without_secrets(checkpoint)}; the same command goes on from it"
+        f"{what} is kept in {without_secrets(checkpoint)}; the same command goes on from it"
     )
     return parse_place(checkpoint, selected.options_of(checkpoint))

@@ -23,13 +23,11 @@ def checkpoint_at(
     checkpoint: URL | Place, output: Any, output_options: Options, rows: Any, row_options: Options
 ) -> Place:
     """Where a checkpoint goes; it is reached like the output or the rows that have its protocol."""
+    found: URL | Place | None = checkpoint
     for data, options in ((output, output_options), (rows, row_options)):
-        if isinstance(checkpoint, Place):
-            break
-        found = Selection(storage_options=options).checkpoint(checkpoint, data)
-        assert found is not None
-        checkpoint = found
-    return checkpoint if isinstance(checkpoint, Place) else parse_place(checkpoint)
+        found = Selection(storage_options=options).checkpoint(found, data)
+    assert found is not None
+    return found if isinstance(found, Place) else parse_place(found)
 
 
 def open_ledger(

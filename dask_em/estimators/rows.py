@@ -115,9 +115,14 @@ class Selection:
         known = all(set(part.dims) <= set(left) for part in parts)
         return left if labelled or known else dims
 
-    def checkpoint(self, url: URL | None, data: Any) -> URL | Place | None:
+    def checkpoint(self, url: URL | Place | None, data: Any) -> URL | Place | None:
         """Where a checkpoint goes; it is reached like the data where it has their protocol."""
-        if url is None or not self.storage_options or _protocol(url) != _protocol(data):
+        # a path and a Place need no options, or have them
+        if (
+            not isinstance(url, str)
+            or not self.storage_options
+            or _protocol(url) != _protocol(data)
+        ):
             return url
         from dask_em.place import parse_place  # it brings Zarr along
 

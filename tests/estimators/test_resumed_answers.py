@@ -14,6 +14,9 @@ import zarr
 from dask_em import PPCA, ArchiveError, GaussianMixture, InputError, SourceError
 from dask_em.engine.done import Done
 from dask_em.engine.monitor import Monitor
+from dask_em.estimators.resuming import checkpoint_at
+from dask_em.estimators.rows import Selection
+from dask_em.place import parse_place
 from tests.faults.resumable_answers import ROWS, answer, files_of, model, prepare
 
 FORMS = ["zarr", "parquet"]
@@ -149,6 +152,13 @@ def test_rows_in_memory(fitted: GaussianMixture, folder: Path) -> None:
         fitted.write_predictions(ROWS, folder / "l", checkpoint=folder / "ck")
     found = zarr.open_array(folder / "l", path="class")
     np.testing.assert_array_equal(found[:], fitted.predict(ROWS))
+
+
+def test_a_place_needs_no_options(folder: Path) -> None:
+    """Whoever calls for others has opened it already, with its own."""
+    place, options = parse_place(folder / "ck"), {"storage_options": {"anon": True}}
+    assert Selection(**options).checkpoint(place, str(folder / "rows")) is place
+    assert checkpoint_at(place, folder / "l", options, str(folder / "rows"), options) is place
 
 
 @pytest.mark.parametrize("method", ["write_scores", "write_filled"])
