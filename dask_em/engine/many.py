@@ -144,6 +144,7 @@ class _Every:
         rngs: Sequence[np.random.Generator],
         checkpoint: Checkpoint | None,
     ) -> Many:
+        trail = JointTrail(Watch(passes.source), checkpoint)
         first = FirstPass(passes, self._sample_size(), checkpoint)
         first.sample()  # where there is none, that is no fault of a member
         sample = Beginnings(first)
@@ -151,7 +152,6 @@ class _Every:
             self._member(model, method, first, sample)
             for model, method in zip(self.models, self.methods, strict=True)
         ]
-        trail = JointTrail(Watch(passes.source), checkpoint)
         history = [*first.records, *_begun(members, rngs, trail)]
         for record in history[1:]:
             passes.monitor.end(record)

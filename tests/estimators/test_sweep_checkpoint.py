@@ -235,19 +235,20 @@ def test_a_sweep_and_a_fit_are_different(tmp_path: Path) -> None:
 
 
 class Writing(Monitor):
-    """Somebody writes to the store in the second pass."""
+    """Somebody writes to the store in a pass."""
 
-    def __init__(self, store: Path) -> None:
-        self.store = store
+    def __init__(self, store: Path, kind: str) -> None:
+        self.store, self.kind = store, kind
 
     def begin(self, kind: str, iteration: int, n_tasks: int) -> None:
-        if kind == "em":
+        if kind == self.kind:
             zarr.open_array(self.store)[5, 0] = 7.0
 
 
-def test_rows_that_change_under_a_sweep_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["first", "em"])
+def test_rows_that_change_under_a_sweep_are_refused(kind: str, tmp_path: Path) -> None:
     store = tmp_path / "x.zarr"
     zarr.create_array(store, data=ROWS, chunks=(300, 2), compressors=None)
     with pytest.raises(SourceError, match="bytes is .* before and .* now"):
-        swept(open_source(store), (2, 3))(Writing(store), tmp_path / "ck")
+        swept(open_source(store), (2, 3))(Writing(store, kind), tmp_path / "ck")
     assert not [name for name in os.listdir(tmp_path / "ck") if name.startswith("pass-")]
