@@ -85,8 +85,8 @@ def test_cut_off_at_any_request(
             answer(fitted, folder, bucket, form, out, **options)
         except DaskEmError:
             pass
-        else:  # what is removed at the very end may stay
-            assert after > n - 5
+        else:  # what is removed at the very end may stay: what tells of tasks, and claims
+            assert after > n - 5 - len(ROWS) // 200
         assert fault.met
         bucket.proxy.calm()
         tally = answer(fitted, folder, bucket, form, out, **options)

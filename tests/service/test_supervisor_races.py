@@ -64,7 +64,8 @@ async def test_nothing_is_written_once_another_service_has_the_store(tmp_path, m
     async with service(tmp_path, drivers, rehearse=look, check_data=False) as em:
         job = (await em.submit(spec())).id
         await running(em, job)
-        em.settings = em.settings.model_copy(update={"check_data": True})
+        looking = em.settings.model_copy(update={"check_data": True})
+        monkeypatch.setattr(em._inspection, "_settings", looking)
         late = asyncio.create_task(em.submit(spec()))
         await asyncio.sleep(0)
         claim = {"id": "another", "host": "elsewhere", "pid": 1}
