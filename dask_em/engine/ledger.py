@@ -74,6 +74,10 @@ class Ledger:
     def __str__(self) -> str:
         return str(self._place)
 
+    def again(self) -> Ledger:
+        """The ledger as it is now, when another process may have gone on with it."""
+        return Ledger.open(self._place, self._wanted)
+
     @property
     def name(self) -> str:
         """What drafts are called by: a short name of the specification."""

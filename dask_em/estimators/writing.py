@@ -9,7 +9,7 @@ from dask_em.engine.monitor import Monitor
 from dask_em.engine.query import Query
 from dask_em.engine.stream import Tally
 from dask_em.engine.writing import retold, write
-from dask_em.errors import InputError
+from dask_em.errors import ArchiveError, InputError, SourceError
 from dask_em.estimators.asking import prediction_of
 from dask_em.estimators.mapping import recalled
 from dask_em.estimators.resuming import checkpoint_at, is_finished, open_ledger
@@ -73,18 +73,27 @@ def write_answers(
         to, options = planned[0].url, selection.get("storage_options")
         place = checkpoint_at(checkpoint, to, output_options, X, options)
         ledger = open_ledger(place, source, prediction, planned, keys, output_options)
+    monitor = monitor or Monitor()
     if ledger is not None and is_finished(ledger, planned, output_options):
-        tally = retold(ledger, monitor or Monitor())
+        tally = retold(ledger, monitor)
     else:
-        with create_outputs(
-            planned,
-            source,
-            keys=keys,
-            overwrite=overwrite,
-            storage_options=output_options,
-            ledger=ledger,
-        ) as output:
-            tally = write(source, prediction, output, client=client, monitor=monitor, ledger=ledger)
+        try:
+            with create_outputs(
+                planned,
+                source,
+                keys=keys,
+                overwrite=overwrite,
+                storage_options=output_options,
+                ledger=ledger,
+            ) as output:
+                tally = write(
+                    source, prediction, output, client=client, monitor=monitor, ledger=ledger
+                )
+        except (ArchiveError, SourceError):
+            # another process may have made the same call, and come to the end first
+            if ledger is None or not is_finished(ledger.again(), planned, output_options):
+                raise
+            tally = retold(ledger.again(), monitor)
     warn_of_skipped(tally.bad_chunks, UNANSWERED, "predict")
     return tally
 

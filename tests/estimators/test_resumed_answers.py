@@ -113,6 +113,28 @@ def test_what_others_put_at_an_output_is_not_taken_for_it(
     assert files_of(out) == before
 
 
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("nth", [0, 7, 15])
+def test_two_processes_that_make_the_same_call(
+    nth: int, form: str, fitted: GaussianMixture, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of them is overtaken by the other after so many tasks: both find the answers whole."""
+    answer(fitted, folder, form, folder / "plain", keep=False)
+    keep, left = Done.keep, iter(range(nth))
+
+    def overtaken(*arguments: Any) -> None:
+        if next(left, None) is None:
+            monkeypatch.setattr(Done, "keep", keep)
+            answer(fitted, folder, form, folder / "out")
+        keep(*arguments)
+
+    monkeypatch.setattr(Done, "keep", overtaken)
+    tally = answer(fitted, folder, form, folder / "out")
+    assert Done.keep is keep
+    assert tally.rows == len(ROWS)
+    assert files_of(folder / "out") == files_of(folder / "plain")
+
+
 def test_rows_that_were_written_to_are_refused(
     fitted: GaussianMixture, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
