@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
+import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -51,20 +54,16 @@ class OwnConnection(Connection):
     """A connection of its own, which needs no client: the scheduler knows nothing of it."""
 
     def __init__(self, address: str, timeout: float) -> None:
-        from distributed.core import ConnectionPool
-        from distributed.security import Security
-        from distributed.utils import LoopRunner
-
         self._address, self._timeout = address, timeout
-        self._loop = LoopRunner()
-        self._loop.start()
-        arguments = Security().get_connection_args("client")
-        self._pool = ConnectionPool(
-            limit=4, timeout=timeout, connection_args=arguments, server=None
-        )
-        self._loop.run_sync(self._pool.start)
-        # jobs that were handed out may ask for as long as they live
-        self._finalizer = weakref.finalize(self, _leave, self._loop, self._pool)
+        self._loop = asyncio.new_event_loop()
+        told: Future[Any] = Future()
+        threading.Thread(
+            target=_serve, args=(self._loop, timeout, told), name="dask-em-client", daemon=True
+        ).start()
+        self._pool = told.result()
+        # jobs that were handed out may ask for as long as they live. The collector of garbage may
+        # call this anywhere, so it takes no lock and waits for nothing
+        self._finalizer = weakref.finalize(self, _end, self._loop)
 
     def ask(self, what: str, asked: Mapping[str, Any]) -> dict[str, Any]:
         if not self._finalizer.alive:
@@ -74,7 +73,7 @@ class OwnConnection(Connection):
             return await getattr(self._pool(self._address), f"em_{what}")(**asked)
 
         try:
-            answer = self._loop.run_sync(call)
+            answer = asyncio.run_coroutine_threadsafe(call(), self._loop).result()
         except (OSError, TimeoutError, ValueError, TypeError) as error:  # also: no certificate
             raise ClusterError(
                 f"no Dask scheduler answers at {self._address} within {self._timeout:g} s "
@@ -86,10 +85,31 @@ class OwnConnection(Connection):
         self._finalizer()
 
 
-def _leave(loop: Any, pool: Any) -> None:
+def _serve(loop: asyncio.AbstractEventLoop, timeout: float, told: Future[Any]) -> None:
+    """Run an event loop until it is stopped; tell of a pool of connections on it."""
+    from distributed.core import ConnectionPool
+    from distributed.security import Security
+
+    asyncio.set_event_loop(loop)
+    try:
+        arguments = Security().get_connection_args("client")
+        pool = ConnectionPool(limit=4, timeout=timeout, connection_args=arguments, server=None)
+        loop.run_until_complete(pool.start())
+    except BaseException as error:
+        told.set_exception(error)
+        loop.close()
+        return
+    told.set_result(pool)
+    del told  # which would hold the pool
+    loop.run_forever()
     with suppress(Exception):  # a scheduler that is gone cannot be left
-        loop.run_sync(pool.close)
-    loop.stop()
+        loop.run_until_complete(pool.close())
+    loop.close()
+
+
+def _end(loop: asyncio.AbstractEventLoop) -> None:
+    with suppress(RuntimeError):  # it is closed
+        loop.call_soon_threadsafe(loop.stop)
 
 
 def _checked(answer: Any, address: str) -> dict[str, Any]:
