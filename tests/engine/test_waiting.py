@@ -31,7 +31,7 @@ class Stopping(Monitor):
         self.folder, self.error = folder, error
 
     def waiting(self) -> None:
-        if len(list(self.folder.iterdir())) == 2:
+        if any(self.folder.iterdir()):
             raise self.error
 
 
