@@ -26,6 +26,7 @@ from dask_em.engine import sample
 from dask_em.engine.fit import fit
 from dask_em.models.seeding import KMeans
 from tests.engine.sources import MadeSource, clusters
+from tests.faults.moments import moments
 
 PASSES = 6
 ROWS = clusters(1600, 4)
@@ -146,7 +147,7 @@ def fitted_bits_in_fork(checkpoint: Path | None, algorithm: str) -> str:
 
 def main(folder: str, algorithm: str, where: str) -> None:
     if where == "here":
-        killed_anywhere(Path(folder), algorithm, 20)
+        killed_anywhere(Path(folder), algorithm, moments(6))
         return
     from distributed import Client, LocalCluster
 

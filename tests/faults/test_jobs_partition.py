@@ -21,6 +21,7 @@ from dask_em.service.client import Job
 from dask_em.service.driver import driver_key
 from dask_em.service.plugin import DaskLauncher
 from tests.faults.jobs import PASSES, Cluster, check_as_undisturbed, until, until_passes
+from tests.faults.moments import long
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no signals to stop a process")
 
@@ -71,6 +72,7 @@ def cable() -> Iterator[Cable]:
         ip(f"netns del {name}")
 
 
+@long
 def test_a_driver_is_cut_off_for_a_while(cable: Cable, tmp_path: Path) -> None:
     driver = ("--resources", "em-driver=1")
     with Cluster(tmp_path, n_workers=0, host=cable.near, silence=SILENCE) as cluster:
@@ -136,6 +138,7 @@ def is_stopped(cluster: Cluster) -> None:
     assert not any(mark.kind == "failed" for mark in job.marks())
 
 
+@long
 @pytest.mark.parametrize(("seconds", "parted"), [(3.0, True), (1.0, False)])
 def test_a_worker_that_is_silent_a_little_shorter_than_its_driver_is_silent(
     seconds: float, parted: bool

@@ -175,7 +175,7 @@ def test_nothing_is_sent_after_the_writing_was_given_up(
         open_files(bucket.url("out"), bucket.options).remove("_dask_em.json")
 
     monkeypatch.setattr(pq.ParquetWriter, "close", close)
-    with pytest.raises(SourceError, match="is not there on a worker: either the writing was given"):
+    with pytest.raises(SourceError, match="is not there on a worker: either its writing has ended"):
         model.write_predictions(rows, bucket.url("out"), **asked(bucket))
     assert not bucket.keys("out")
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.faults.moments import moments
 from tests.faults.resumable import PASSES, fitted_bits
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no process groups")
@@ -38,7 +39,7 @@ def ended(process: subprocess.Popen[str]) -> str:
 
 @pytest.mark.parametrize("algorithm", ["em", "accelerated", "sweep"])
 def test_killed_at_any_moment_of_writing(algorithm, tmp_path):
-    assert "20 of" in ended(started(tmp_path, algorithm, "here"))
+    assert f"{moments(6)} of" in ended(started(tmp_path, algorithm, "here"))
 
 
 @pytest.mark.parametrize("where", ["cluster", "slow-cluster"])

@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from tests.faults import resumable_answers
+from tests.faults.moments import moments
 from tests.faults.resumable_answers import answer, files_of, model, prepare
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no process groups")
@@ -39,7 +40,7 @@ def ended(process: subprocess.Popen[str]) -> str:
 
 @pytest.mark.parametrize("form", ["zarr", "zarr-over", "parquet", "parquet-over"])
 def test_killed_at_any_moment_of_writing(form: str, tmp_path: Path) -> None:
-    assert "4 of" in ended(started(tmp_path, form, 4))
+    assert f"{moments(2)} of" in ended(started(tmp_path, form, moments(2)))
 
 
 def test_killed_with_all_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
