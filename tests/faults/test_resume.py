@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.faults.moments import moments
+from tests.faults.moments import long, moments
 from tests.faults.resumable import PASSES, fitted_bits
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no process groups")
@@ -42,7 +42,7 @@ def test_killed_at_any_moment_of_writing(algorithm, tmp_path):
     assert f"{moments(6)} of" in ended(started(tmp_path, algorithm, "here"))
 
 
-@pytest.mark.parametrize("where", ["cluster", "slow-cluster"])
+@pytest.mark.parametrize("where", ["cluster", pytest.param("slow-cluster", marks=long)])
 @pytest.mark.parametrize("algorithm", ["em", "accelerated"])
 def test_killed_with_all_workers(algorithm, where, tmp_path):
     """In a pass, or while it is written; the scheduler, the workers and the client at once."""
