@@ -6,7 +6,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from dask_em.cli.text import count, fixed, plural
-from dask_em.core.model import Repair
 from dask_em.engine.monitor import Monitor, PassRecord
 
 if TYPE_CHECKING:
@@ -59,7 +58,7 @@ class Progress(Monitor):
         return pass_line(name, record, self._notes(record))
 
     def _notes(self, record: PassRecord) -> str:
-        notes = [f"{repair.kind} {_which(repair)}: {repair.action}" for repair in record.repairs]
+        notes = [repair.words for repair in record.repairs]
         if record.step not in (None, "start", "em"):
             notes.insert(0, str(record.step))
         if record.kernel is not None and record.kernel != self._kernel:
@@ -137,8 +136,3 @@ def pass_line(name: str, record: PassRecord | PassView, notes: str) -> str:
         f"{count(record.rows_per_second):>8}  "
         f"{record.bytes_per_second / 1e6:7,.0f}{'  ' if notes else ''}{notes}"
     )
-
-
-def _which(repair: Repair) -> str:
-    shared = repair.component is None
-    return "covariance of all components" if shared else f"component {repair.component}"

@@ -91,6 +91,13 @@ class Repair(Record):
     feature: int | None  # the feature most to blame, if one is
     action: str  # what was done, in words
 
+    @property
+    def words(self) -> str:
+        """What befell which component, and what was done."""
+        shared = self.component is None
+        which = "covariance of all components" if shared else f"component {self.component}"
+        return f"{self.kind} {which}: {self.action}"
+
 
 class MixturePosterior(NamedTuple):
     """What a mixture says of some rows."""

@@ -36,7 +36,7 @@ from dask_em.remote.secrets import without_secrets
 from dask_em.service.reports import doing, passed, weights_of
 from dask_em.service.spec import Fit, Predict, Sweep, parse
 from dask_em.service.store import CHECKPOINTS, MODEL, OUTPUT, JobStore
-from dask_em.service.work import perform
+from dask_em.service.work import options_of, perform
 
 __all__ = ["drive", "driver_key"]
 
@@ -144,7 +144,7 @@ def _save(spec: Fit | Sweep | Predict, made: Any, store: JobStore, post: _Post) 
         return "the answers are written"
     made.save(store.inside(post.id, MODEL), overwrite=True, storage_options=store.options)
     if spec.output is not None:
-        options = spec.data.storage_options if "://" in spec.output else None
+        options = options_of(spec.output, spec.data.storage_options)
         _claim(spec, parse_place(spec.output, options), store, post)
         made.save(spec.output, overwrite=True, storage_options=options)
     return str(made.outcome_.advice)

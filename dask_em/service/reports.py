@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from dask_em.core.model import Repair
 from dask_em.engine.monitor import PassRecord
 from dask_em.service.view import PassView
 
@@ -35,7 +34,7 @@ def passed(number: int, record: PassRecord, n_threads: int) -> PassView:
     """
     threads = max(1, min(n_threads, record.n_tasks))
     skipped = f"{record.bad_chunks} unreadable chunks skipped"
-    notes = [_words(repair) for repair in record.repairs]
+    notes = [repair.words for repair in record.repairs]
     return PassView(
         number=number,
         kind=record.kind,
@@ -60,9 +59,3 @@ def weights_of(parameters: Any) -> list[float]:
     if weights is None or len(weights) > MOST_WEIGHTS:
         return []
     return [float(weight) for weight in weights]
-
-
-def _words(repair: Repair) -> str:
-    shared = repair.component is None
-    which = "covariance of all components" if shared else f"component {repair.component}"
-    return f"{repair.kind} {which}: {repair.action}"

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from dask_em.estimators.gaussian_mixture import GaussianMixture
     from dask_em.estimators.ppca import PPCA
 
-__all__ = ["estimator_of", "open_rows", "perform", "rehearse", "steps_of"]
+__all__ = ["estimator_of", "open_rows", "options_of", "perform", "rehearse", "steps_of"]
 
 #: what is asked of a model for each output of a specification
 QUERIES: dict[str, type[Query]] = {
@@ -60,7 +60,7 @@ def rehearse(spec: Fit | Sweep | Predict) -> None:
 
         planned(source, steps_of(spec))
     for url in dict.fromkeys(outputs):
-        if not spec.overwrite and parse_place(url, _options_of(url, options)).exists():
+        if not spec.overwrite and parse_place(url, options_of(url, options)).exists():
             raise InputError(
                 f"there is something at the output {parse_place(url)} already; give another, or "
                 '"overwrite": true'
@@ -179,7 +179,7 @@ def _check_rows(source: Source, model: Any) -> None:
 def _load(spec: Predict) -> Any:
     from dask_em.estimators.persistence import load
 
-    return load(spec.model, storage_options=_options_of(spec.model, spec.data.storage_options))
+    return load(spec.model, storage_options=options_of(spec.model, spec.data.storage_options))
 
 
 def _predict(
@@ -206,6 +206,6 @@ def _predict(
     )
 
 
-def _options_of(url: str, options: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+def options_of(url: str, options: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
     """What fsspec needs for a URL; None for paths, which need nothing."""
     return options if is_url(url) else None
