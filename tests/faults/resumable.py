@@ -9,12 +9,11 @@ also takes long to write.
 from __future__ import annotations
 
 import hashlib
-import os
 import random
-import signal
 import sys
 import time
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +25,11 @@ from dask_em.engine import sample
 from dask_em.engine.fit import fit
 from dask_em.models.seeding import KMeans
 from tests.engine.sources import MadeSource, clusters
+from tests.faults.forked import changes, in_fork
 from tests.faults.moments import moments
 
 PASSES = 6
 ROWS = clusters(1600, 4)
-#: what changes a file system; of "open" only that for writing
-CHANGES = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir"}
 
 
 def fitted_bits(
@@ -81,68 +79,21 @@ def swept_bits(checkpoint: Path | None) -> str:
     return hashed.hexdigest()
 
 
-def changes(folder: Path, algorithm: str, last: int | None) -> int:
-    """Fit in a process that is killed before a change of the file system; how many it made."""
-    said, say = os.pipe()
-    pid = os.fork()
-    if pid:
-        os.close(say)
-        with os.fdopen(said) as file:
-            text = file.read()
-        _, status = os.waitpid(pid, 0)
-        assert os.WIFSIGNALED(status) == (last is not None)
-        return 0 if last is not None else int(text)
-    os.setpgid(0, 0)
-    made = 0
-
-    def watched(event: str, arguments: tuple[Any, ...]) -> None:
-        nonlocal made
-        if event not in CHANGES or not made_here(event, arguments):
-            return
-        made += 1
-        if made == last:
-            os.killpg(0, signal.SIGKILL)
-
-    def made_here(event: str, arguments: tuple[Any, ...]) -> bool:
-        if event == "open":
-            return bool(arguments[2] & (os.O_WRONLY | os.O_RDWR)) and str(folder) in str(
-                arguments[0]
-            )
-        return True
-
-    sys.addaudithook(watched)
-    fitted_bits(folder, algorithm)
-    os.write(say, str(made).encode())
-    os._exit(0)
-
-
 def killed_anywhere(folder: Path, algorithm: str, times: int) -> None:
     """Kill a fit at random moments of its writing, and have each go on."""
     chance = random.Random(time.time_ns())
-    expected = fitted_bits_in_fork(None, algorithm)
-    n = changes(folder / "whole", algorithm, None)
+    expected = in_fork(partial(fitted_bits, None, algorithm))
+    n = changes(partial(fitted_bits, folder / "whole", algorithm), folder)
+    assert n is not None
     for moment in sorted(chance.sample(range(1, n + 1), times)):
         checkpoint = folder / f"killed-{moment}"
-        changes(checkpoint, algorithm, moment)
-        found = fitted_bits_in_fork(checkpoint, algorithm)
+        fitted = partial(fitted_bits, checkpoint, algorithm)
+        made = changes(fitted, folder, moment)
+        assert made is None or made < moment, f"change {moment} of {made} was not its last"
+        found = in_fork(fitted)
         assert found == expected, f"other bits after change {moment} of {n}"
         assert not list(checkpoint.glob(".*.tmp")), f"change {moment} of {n} left something behind"
     print(f"{times} of {n} moments")
-
-
-def fitted_bits_in_fork(checkpoint: Path | None, algorithm: str) -> str:
-    """As `fitted_bits`; this process starts no threads, so that it can fork again."""
-    said, say = os.pipe()
-    pid = os.fork()
-    if not pid:
-        os.write(say, fitted_bits(checkpoint, algorithm).encode())
-        os._exit(0)
-    os.close(say)
-    with os.fdopen(said) as file:
-        found = file.read()
-    os.waitpid(pid, 0)
-    assert found, "the fit failed"
-    return found
 
 
 def main(folder: str, algorithm: str, where: str) -> None:

@@ -10,9 +10,7 @@ slowly, until it is killed.
 
 from __future__ import annotations
 
-import os
 import random
-import signal
 import sys
 import time
 from dataclasses import dataclass
@@ -27,10 +25,9 @@ from dask_em.engine import plan
 from dask_em.engine.predict import Prediction
 from dask_em.sources import tiling
 from tests.engine.sources import clusters
+from tests.faults.forked import changes, in_fork
 
 ROWS = clusters(1600)
-#: what changes a file system; of "open" only that for writing
-CHANGES = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.link"}
 
 
 def prepare(folder: Path) -> None:
@@ -86,41 +83,6 @@ def files_of(folder: Path) -> dict[str, bytes]:
     return {name: path.read_bytes() for name, path in names.items() if not name.startswith("ck/")}
 
 
-def in_fork(work: Any) -> tuple[bool, str]:
-    """Do work in a process of its own: whether it was killed, and what it said."""
-    said, say = os.pipe()
-    pid = os.fork()
-    if not pid:
-        os.close(said)
-        os.setpgid(0, 0)
-        os.write(say, str(work()).encode())
-        os._exit(0)
-    os.close(say)
-    with os.fdopen(said) as file:
-        text = file.read()
-    _, status = os.waitpid(pid, 0)
-    return os.WIFSIGNALED(status), text
-
-
-def counted(work: Any, home: Path, last: int | None) -> int:
-    """Do work that is killed before a change of the files in a folder; how many it made."""
-    made = 0
-
-    def watched(event: str, arguments: tuple[Any, ...]) -> None:
-        nonlocal made
-        if event not in CHANGES or str(home) not in str(arguments[0]):
-            return
-        if event == "open" and not arguments[2] & (os.O_WRONLY | os.O_RDWR):
-            return
-        made += 1
-        if made == last:
-            os.killpg(0, signal.SIGKILL)
-
-    sys.addaudithook(watched)
-    work()
-    return made
-
-
 @dataclass(frozen=True)
 class Writing:
     """Answers in one form, in places where nothing is, or answers of another model."""
@@ -142,13 +104,12 @@ class Writing:
     def whole(self, home: Path, keep: bool = True) -> str:
         """Write to the end; the rows that were answered."""
         rows = in_fork(lambda: answer(self.fitted, self.folder, self.form, home, keep=keep).rows)
-        return rows[1]
+        assert rows is not None
+        return rows
 
-    def until(self, home: Path, last: int | None) -> tuple[bool, str]:
-        """Write and be killed before a change; whether it was, or how many changes there were."""
-        return in_fork(
-            lambda: counted(lambda: answer(self.fitted, self.folder, self.form, home), home, last)
-        )
+    def until(self, home: Path, last: int | None = None) -> int | None:
+        """Write and be killed before a change, or how many changes there were."""
+        return changes(lambda: answer(self.fitted, self.folder, self.form, home), home, last)
 
 
 def killed_anywhere(folder: Path, form: str, times: int) -> None:
@@ -161,12 +122,14 @@ def killed_anywhere(folder: Path, form: str, times: int) -> None:
     writing.whole(plain, keep=False)
     expected = files_of(plain)
     assert expected != before
-    n = int(writing.until(other, None)[1])
+    n = writing.until(other)
+    assert n is not None
     assert files_of(other) == expected
     chance = random.Random(time.time_ns())
     for moment in sorted(chance.sample(range(1, n + 1), min(times, n))):
         home, again = writing.home(f"killed-{moment}"), chance.randint(1, n)
-        assert writing.until(home, moment)[0]
+        made = writing.until(home, moment)
+        assert made is None or made < moment, f"change {moment} of {made} was not its last"
         writing.until(home, again)
         said = writing.whole(home)
         assert said == str(len(ROWS)), f"changes {moment} and {again} of {n}: {said}"
