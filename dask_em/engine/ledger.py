@@ -71,6 +71,19 @@ class Ledger:
         with place.explain("used as a checkpoint", ROOM):
             return cls(place, wanted, MARKS.find(place, wanted) or {})
 
+    @classmethod
+    def left(cls, place: Place) -> Ledger | None:
+        """The ledger at a place, whatever answers it is of; None where none is.
+
+        Raises
+        ------
+        ArchiveError
+            If the folder holds something else, or a ledger of another version.
+        """
+        with place.explain("used as a checkpoint", ROOM):
+            told = MARKS.find(place, None)
+        return None if told is None else cls(place, told["specification"], told)
+
     def __str__(self) -> str:
         return str(self._place)
 

@@ -11,12 +11,12 @@ from dask_em.engine.source import Source
 from dask_em.engine.specification import answers_specification
 from dask_em.estimators.rows import Selection
 from dask_em.place import URL, Options, Place, parse_place
+from dask_em.sources import kept
 from dask_em.sources.apart import check_apart
 from dask_em.sources.drafts import stamps_of
-from dask_em.sources.kept import remove_left
 from dask_em.sources.zarr_output import Planned
 
-__all__ = ["checkpoint_at", "is_finished", "open_ledger"]
+__all__ = ["abandon", "checkpoint_at", "is_finished", "open_ledger"]
 
 
 def checkpoint_at(
@@ -64,7 +64,27 @@ def is_finished(ledger: Ledger, planned: Sequence[Planned], output_options: Opti
         return False
     places = [parse_place(url, output_options) for url in dict.fromkeys(p.url for p in planned)]
     if stamps_of(places) == ledger.stamps:
-        remove_left(places, ledger)
+        kept.remove_left(places, ledger)
         return True
     ledger.forget()
     return False
+
+
+def abandon(checkpoint: Place, places: Sequence[Place]) -> None:
+    """Remove what was begun to be written of answers that nobody will go on with.
+
+    Parameters
+    ----------
+    checkpoint : Place
+        Where it is kept how far they are; it stays, and tells of what is not there any more.
+    places : sequence of Place
+        Of the outputs.
+
+    Raises
+    ------
+    OSError
+        If something cannot be removed, or the checkpoint is something else.
+    """
+    ledger = Ledger.left(checkpoint)
+    if ledger is not None:
+        kept.abandon(places, ledger)

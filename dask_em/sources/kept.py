@@ -14,6 +14,7 @@ end, so that at every moment it can be told what is there.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -24,12 +25,12 @@ from zarr.storage import LocalStore
 from dask_em.errors import SourceError
 from dask_em.place import LocalPlace, Place, RemotePlace, Scratch
 from dask_em.remote.files import flush_entry
-from dask_em.sources.drafts import ZARR, Draft, Marks, drafted
+from dask_em.sources.drafts import WHOLE, ZARR, Draft, Marks, drafted, mark_of
 
 if TYPE_CHECKING:
     from dask_em.engine.ledger import Ledger
 
-__all__ = ["is_ours", "open_draft", "owner_of", "remove_left"]
+__all__ = ["abandon", "is_ours", "open_draft", "owner_of", "remove_left"]
 
 #: tells whose draft a prefix is; readers of Parquet pass over names that begin like this
 CLAIM = "_dask_em_draft.json"
@@ -85,6 +86,19 @@ def remove_left(places: Iterable[Place], ledger: Ledger) -> None:
     for place in places:
         if isinstance(place, LocalPlace) or is_ours(place, ledger):
             _kept(place, False, ZARR, ledger).clean()
+
+
+def abandon(places: Iterable[Place], ledger: Ledger) -> None:
+    """Remove drafts that nobody will go on with; outputs that are whole stay.
+
+    Raises
+    ------
+    OSError
+        If one cannot be removed.
+    """
+    for place in places:
+        if isinstance(place, LocalPlace) or is_ours(place, ledger):
+            _kept(place, False, ZARR, ledger).abandon()
 
 
 def _kept(place: Place, overwrite: bool, marks: Marks, ledger: Ledger) -> _LocalDraft | _Prefix:
@@ -160,6 +174,19 @@ class _LocalDraft(Draft):
         if self.scratch.folder.exists():
             shutil.rmtree(self.scratch.folder)
 
+    def abandon(self) -> None:
+        """Remove it; what it was about to replace stays."""
+        if not self.scratch.folder.exists():
+            return
+        if self.scratch.old.exists() and not self.scratch.path.exists():
+            os.replace(self.scratch.old, self.scratch.path)
+        # whoever writes to it after all finds nothing to write to, rather than a part
+        aside = self.scratch.folder.with_name(f"{self.scratch.folder.name}.left")
+        if aside.exists():
+            shutil.rmtree(aside)
+        os.replace(self.scratch.folder, aside)
+        shutil.rmtree(aside)
+
     @property
     def _flag(self) -> Any:
         return self.scratch.folder / "begun"
@@ -215,6 +242,12 @@ class _Prefix(Draft):
     def clean(self) -> None:
         """Give up the claim of an output that is whole."""
         self.place.files().remove(CLAIM)
+
+    def abandon(self) -> None:
+        """Clear the prefix, unless its output is whole."""
+        if mark_of(self.place) != WHOLE:
+            self.begin()
+        self.clean()
 
     def _tell(self, begun: bool) -> None:
         told = {"ledger": self._ledger, "begun": begun, "replaces": self.replaces}

@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import zarr
 
 from dask_em.engine.ledger import Ledger, Stage
 from dask_em.engine.stream import Tally
 from dask_em.errors import SourceError
-from dask_em.place import parse_place
+from dask_em.place import RemotePlace, Scratch, parse_place
 from dask_em.sources import kept
 from dask_em.sources.apart import check_outputs
 from dask_em.sources.drafts import stamps_of
@@ -186,6 +187,22 @@ def test_broken_off_at_each_step(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     """As by a kill: nothing is taken back."""
+    killed_at(step, nth, overwrite, urls, tmp_path, monkeypatch)
+    ledger = ledger_at(tmp_path)
+    if ledger.stage is not Stage.WHOLE:
+        write(urls, ledger, overwrite=overwrite)
+    assert ledger_at(tmp_path).stage is Stage.WHOLE
+    check(*urls)
+    kept.remove_left(map(parse_place, urls), ledger)
+    check(*urls)
+    assert not list(tmp_path.glob(".*"))
+    assert all(owner_of(parse_place(url)) is None for url in urls)
+
+
+def killed_at(
+    step: str, nth: int, overwrite: bool, urls: list[Any], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     if overwrite:
         write(urls, Ledger.open(tmp_path / "old", {"answers": "old"}), values=-VALUES)
     drafts, name, calls = (kept._LocalDraft, kept._Prefix), step.removeprefix("after "), count()
@@ -197,15 +214,52 @@ def test_broken_off_at_each_step(
             killed.setattr(kind, "take_back", lambda _: True)
         with pytest.raises(KeyboardInterrupt):
             write(urls, ledger_at(tmp_path), overwrite=overwrite)
-    ledger = ledger_at(tmp_path)
-    if ledger.stage is not Stage.WHOLE:
-        write(urls, ledger, overwrite=overwrite)
-    assert ledger_at(tmp_path).stage is Stage.WHOLE
-    check(*urls)
-    kept.remove_left(map(parse_place, urls), ledger)
-    check(*urls)
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize(("step", "nth"), STEPS)
+def test_what_nobody_goes_on_with_is_removed(
+    step: str, nth: int, overwrite: bool, urls: list[Any], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """What is whole stays, new or old; nothing else does."""
+    killed_at(step, nth, overwrite, urls, tmp_path, monkeypatch)
+    places = list(map(parse_place, urls))
+    for _ in range(2):
+        ledger = Ledger.left(parse_place(tmp_path / "ck"))
+        assert ledger is not None
+        kept.abandon(places, ledger)
     assert not list(tmp_path.glob(".*"))
-    assert all(owner_of(parse_place(url)) is None for url in urls)
+    for place in places:
+        assert owner_of(place) is None
+        if place.exists():
+            found: Any = zarr.open_group(place.store(), mode="r")
+            assert found.attrs["dask_em"] == "output"
+            assert np.abs(found["labels"][:]).tolist() == VALUES.tolist()
+        else:
+            assert not overwrite or isinstance(place, RemotePlace)
+    write(urls, Ledger.open(tmp_path / "anew", {"answers": "anew"}), overwrite=True)
+    check(*urls)
+
+
+def test_what_was_moved_aside_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed between the two renames of a replacement."""
+
+    def half(scratch: Any) -> None:
+        scratch.path.rename(scratch.old)
+        raise KeyboardInterrupt
+
+    url = tmp_path / "one.zarr"
+    write([url], Ledger.open(tmp_path / "old", {"answers": "old"}))
+    with monkeypatch.context() as killed:
+        killed.setattr(Scratch, "_swap", half)
+        killed.setattr(kept._LocalDraft, "take_back", lambda _: True)
+        with pytest.raises(KeyboardInterrupt):
+            write([url], ledger_at(tmp_path), values=-VALUES, overwrite=True)
+    assert not url.exists()
+    kept.abandon([parse_place(url)], ledger_at(tmp_path))
+    check(url)
+    assert not list(tmp_path.glob(".*"))
 
 
 def stopping(call: Any, calls: Iterator[int], at: int, after: bool) -> Any:
