@@ -222,7 +222,7 @@ class Conductor:
             self.beside(self.launcher.stop(entry.id, command.epoch))
         else:
             async with entry.files:
-                await self.keeper.keep(self.keeper.store.forget, entry.id)
+                await self.keeper.forget(entry, drafts=not self.table.has_twin(entry))
                 self.table.drop(entry)
 
     async def _drive(self, entry: Entry, epoch: int) -> None:

@@ -31,11 +31,12 @@ from dask_em.errors import (
     SourceError,
 )
 from dask_em.place import Place, parse_place
-from dask_em.remote.files import Files, open_files
+from dask_em.remote.files import open_files
 from dask_em.remote.secrets import without_secrets
+from dask_em.service import checkpoints
 from dask_em.service.reports import doing, passed, weights_of
 from dask_em.service.spec import Fit, Predict, Sweep, parse
-from dask_em.service.store import CHECKPOINTS, MODEL, OUTPUT, JobStore
+from dask_em.service.store import MODEL, OUTPUT, JobStore
 from dask_em.service.work import options_of, perform
 
 __all__ = ["drive", "driver_key"]
@@ -93,49 +94,16 @@ def _work(post: _Post, order: dict[str, Any]) -> None:
     own = f"{post.epoch}.{post.run}"
     report = _Report(post, order["passes"])
     with post.beating(order["heartbeat"], report):
-        place = _checkpoint(store, post.id, order["checkpoint"], own, spec)
-        report.own = lambda: store.forget_checkpoints(post.id, but=place.rpartition("/")[2])
+        place = checkpoints.begin(store, post.id, order["checkpoint"], own, spec)
+        if not isinstance(spec, Predict):
+            report.own = lambda: store.forget_checkpoints(post.id, but=own)
         client = get_client(timeout=PATIENCE)
         report.n_threads = sum(client.nthreads().values())
-        made = perform(
-            spec, client=client, checkpoint=parse_place(place, store.options), monitor=report
-        )
+        made = perform(spec, client=client, checkpoint=place, monitor=report)
         post.check()
+        checkpoints.leave(place, spec)
         text = _save(spec, made, store, post)
         post.tell("finish", text=text)
-
-
-def _checkpoint(
-    store: JobStore, id: str, counts: str | None, own: str, spec: Fit | Sweep | Predict
-) -> str:
-    """The folder of this driver's checkpoint, with what the last one that counts holds."""
-    if isinstance(spec, Predict):
-        # its tasks write the same bits whoever sends them, so that all drivers share one
-        return store.inside(id, CHECKPOINTS, "answers")
-    place = store.inside(id, CHECKPOINTS, own)
-    if counts is not None and counts != own:
-        before = open_files(store.inside(id, CHECKPOINTS, counts), store.options)
-        with parse_place(place, store.options).explain("written", ROOM):
-            _copy(before, open_files(place, store.options))
-    return place
-
-
-def _copy(files: Files, to: Files) -> None:
-    """Copy a checkpoint that a driver may still write, which was thought dead."""
-    for last in (False, False, True):
-        try:
-            for name in files.names():
-                if not name.startswith("."):
-                    files.copy(name, to)
-        except FileNotFoundError as error:
-            # it was replaced meanwhile; nobody can be that fast for long
-            if last:
-                raise ArchiveError(
-                    f"the checkpoint {without_secrets(files.url)} changes while it is copied, or "
-                    "is not there; see that no other service works on the store"
-                ) from error
-            continue
-        return
 
 
 def _save(spec: Fit | Sweep | Predict, made: Any, store: JobStore, post: _Post) -> str:

@@ -19,6 +19,7 @@ import psutil
 
 from dask_em.errors import ClusterError, DaskEmError, JobStateError, SourceError
 from dask_em.remote.secrets import without_secrets
+from dask_em.service.checkpoints import abandon
 from dask_em.service.config import Settings
 from dask_em.service.entry import Entry
 from dask_em.service.store import MODEL, JobStore, StoredJob
@@ -30,6 +31,8 @@ T = TypeVar("T")
 
 logger = logging.getLogger("dask_em.service")
 
+#: that somebody who deletes a job is kept waiting for what is removed elsewhere
+ABANDON_SECONDS = 10.0
 #: a model of more bytes is fetched from the store, not from the service
 LARGEST_MODEL = 512 * 2**20
 
@@ -78,6 +81,30 @@ class Keeper:
         """Remove what was written of a job that could not be kept as a whole."""
         with suppress(OSError, DaskEmError):
             await self.in_thread(self.store.forget, id)
+
+    async def forget(self, entry: Entry, drafts: bool) -> None:
+        """Remove all of a job.
+
+        Parameters
+        ----------
+        entry : Entry
+        drafts : bool
+            Whether also what it had begun to write beside its outputs. If that cannot be removed
+            it stays, and the service's log says so.
+
+        Raises
+        ------
+        ClusterError
+            If the job is still there.
+        """
+        if drafts:
+            try:
+                removing = self.beside(abandon, self.store, entry.id, entry.spec)
+                await asyncio.wait_for(removing, ABANDON_SECONDS)
+            except Exception as error:  # of whatever the outputs are in
+                told = without_secrets(str(error) or repr(error), entry.spec.data.storage_options)
+                logger.warning("job %s may leave a draft beside its outputs: %s", entry.id, told)
+        await self.keep(self.store.forget, entry.id)
 
     async def open(self) -> tuple[list[StoredJob], list[str]]:
         """Take over the store: all jobs in it, and what cannot be read of them.

@@ -22,14 +22,17 @@ def places_of(spec: Fit | Sweep | Predict) -> Iterator[tuple[str, str]]:
     urls = spec.data.url if isinstance(spec.data.url, list) else [spec.data.url]
     for url in urls:
         yield "data.url", url
-    weight = spec.data.sample_weight
-    if weight is not None and ("/" in weight or os.sep in weight):  # else it is a name in the data
-        yield "data.sample_weight", weight
+    if spec.checkpoint is not None:
+        yield "checkpoint", spec.checkpoint
     if isinstance(spec, Predict):
         yield "model", spec.model
         for name, url in spec.outputs.items():
             yield f"outputs.{name}", url
-    elif spec.output is not None:
+        return
+    weight = spec.data.sample_weight
+    if weight is not None and ("/" in weight or os.sep in weight):  # else it is a name in the data
+        yield "data.sample_weight", weight
+    if spec.output is not None:
         yield "output", spec.output
 
 

@@ -24,6 +24,7 @@ MOST_FAULTS, MOST_CHARACTERS = 20, 200
 Names: TypeAlias = list[str] | None
 Algorithm: TypeAlias = Literal["auto", "em", "accelerated"]
 Covariance: TypeAlias = Literal["full", "tied", "diag", "spherical"]
+OnBadChunk: TypeAlias = Literal["raise", "skip"]
 Start: TypeAlias = Literal["kmeans", "k-means++", "random", "random_from_data"]
 Count: TypeAlias = Annotated[int, Field(ge=1, le=LARGEST_INT)]
 Seed: TypeAlias = Annotated[int, Field(ge=0, le=LARGEST_INT)]
@@ -40,15 +41,20 @@ class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
-class Data(_Part):
+class Rows(_Part):
     """Which rows, as `dask_em.open_source` takes them."""
 
     url: URL | Annotated[list[URL], Field(min_length=1)]
     features: Names = None
     sample_dims: Names = None
     where: str | None = None
-    sample_weight: str | None = None
     storage_options: dict[str, Any] | None = None
+
+
+class Data(Rows):
+    """Rows to learn from, which may count more or less."""
+
+    sample_weight: str | None = None
 
 
 class _Mixtures(_Part):
@@ -132,15 +138,20 @@ class Resources(_Part):
     """What the work may take."""
 
     cache: Literal["off", "auto"] | Count = "off"
-    on_bad_chunk: Literal["raise", "skip"] = "raise"
+    on_bad_chunk: OnBadChunk = "raise"
+
+
+class ReadOnce(_Part):
+    """What a single pass may take; None is as in the fit of the model."""
+
+    on_bad_chunk: OnBadChunk | None = None
 
 
 class _Job(_Part):
-    """What all jobs have: their rows, their turn, and what people call them."""
+    """What all jobs have: their checkpoint, their turn, and what people call them."""
 
     version: Literal[1] = 1
-    data: Data
-    resources: Resources = Resources()
+    checkpoint: URL | None = None  # one to go on from, where the job leaves its own
     priority: Annotated[int, Field(ge=-100, le=100)] = 0
     owner: Annotated[Line, Field(max_length=100)] = ""
     tags: dict[Line, Line] = {}
@@ -149,6 +160,8 @@ class _Job(_Part):
 class _Learning(_Job):
     """What jobs have that learn from rows."""
 
+    data: Data
+    resources: Resources = Resources()
     mapping: list[Step] = []
     stopping: Stopping = Stopping()
     output: URL | None = None  # beside the store of the service, which keeps the model anyway
@@ -173,6 +186,8 @@ class Predict(_Job):
     """Say for each row what a saved model says of it, and write that."""
 
     task: Literal["predict"]
+    data: Rows
+    resources: ReadOnce = ReadOnce()
     model: URL
     outputs: Annotated[
         dict[
@@ -181,6 +196,7 @@ class Predict(_Job):
         Field(min_length=1),
     ]
     keys: Names = None
+    missing: Literal["error", "drop", "model"] | None = None  # None is as in the fit of the model
     overwrite: bool = False
 
 
@@ -188,7 +204,9 @@ Job: TypeAlias = Annotated[Fit | Sweep | Predict, Field(discriminator="task")]
 
 _ADAPTER: TypeAdapter[Fit | Sweep | Predict] = TypeAdapter(Job)
 #: of no influence on what a job gives, or secret
-ASIDE: Any = {"priority": True, "owner": True, "tags": True, "data": {"storage_options"}}
+ASIDE: Any = {
+    "checkpoint": True, "priority": True, "owner": True, "tags": True, "data": {"storage_options"}
+}  # fmt: skip
 
 
 def text_of(given: str | bytes) -> str:

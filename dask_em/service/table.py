@@ -71,6 +71,13 @@ class Table:
             del self._by_key[entry.key]
         self.touch(entry)
 
+    def has_twin(self, entry: Entry) -> bool:
+        """Whether another job is to give the same, and has not ended."""
+        return any(
+            one is not entry and one.token == entry.token and not one.job.state.ended
+            for one in self
+        )
+
     def touch(self, entry: Entry) -> None:
         """A job has changed: whoever waits for that hears of it."""
         self.version += 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from dask_em.engine.mark import ROOM
 from dask_em.engine.monitor import Monitor
 from dask_em.engine.query import Deviation, Filled, Label, LogDensity, Probability, Query, Score
 from dask_em.engine.source import Source
@@ -13,8 +14,10 @@ from dask_em.mapping.affine import Standardize
 from dask_em.mapping.log import Log
 from dask_em.mapping.select import Select
 from dask_em.place import Place, parse_place
+from dask_em.remote.secrets import without_secrets
 from dask_em.service import spec as told
 from dask_em.service.spec import Fit, Predict, Sweep
+from dask_em.sources.apart import check_apart
 from dask_em.sources.paths import is_url
 from dask_em.sources.registry import open_source
 
@@ -24,7 +27,15 @@ if TYPE_CHECKING:
     from dask_em.estimators.gaussian_mixture import GaussianMixture
     from dask_em.estimators.ppca import PPCA
 
-__all__ = ["estimator_of", "open_rows", "options_of", "perform", "rehearse", "steps_of"]
+__all__ = [
+    "checkpoint_of",
+    "estimator_of",
+    "open_rows",
+    "options_of",
+    "perform",
+    "rehearse",
+    "steps_of",
+]
 
 #: what is asked of a model for each output of a specification
 QUERIES: dict[str, type[Query]] = {
@@ -34,6 +45,11 @@ QUERIES: dict[str, type[Query]] = {
     "score": Score,
     "filled": Filled,
     "deviation": Deviation,
+}
+#: and what there is to ask
+ANSWERS = {
+    "GaussianMixture": ("class", "probability", "log_likelihood"),
+    "PPCA": ("score", "filled", "deviation", "log_likelihood"),
 }
 
 
@@ -45,12 +61,13 @@ def rehearse(spec: Fit | Sweep | Predict) -> None:
     DaskEmError, ValueError
         What the work itself would raise before its first pass.
     """
-    source = open_rows(spec)
     options = spec.data.storage_options
+    kept = checkpoint_of(spec)
     if isinstance(spec, Predict):
-        _load(spec)
+        _rehearse_answers(spec)
         outputs = list(spec.outputs.values())
     else:
+        source = open_rows(spec)
         outputs = [] if spec.output is None else [spec.output]
         if isinstance(spec, Fit):
             estimator = estimator_of(spec)
@@ -60,6 +77,10 @@ def rehearse(spec: Fit | Sweep | Predict) -> None:
 
         planned(source, steps_of(spec))
     for url in dict.fromkeys(outputs):
+        if kept is not None:
+            check_apart(kept, [url], options_of(url, options))
+            if isinstance(spec, Predict):
+                continue  # what is there may be its own, which the work itself finds out
         if not spec.overwrite and parse_place(url, options_of(url, options)).exists():
             raise InputError(
                 f"there is something at the output {parse_place(url)} already; give another, or "
@@ -99,11 +120,8 @@ def perform(
         _predict(spec, client, checkpoint, monitor)
         return None
     shared: dict[str, Any] = {
+        **_selection(spec),
         "sample_weight": spec.data.sample_weight,
-        "features": spec.data.features,
-        "sample_dims": spec.data.sample_dims,
-        "where": spec.data.where,
-        "storage_options": spec.data.storage_options,
         "mapping": steps_of(spec) or None,
         "client": client,
         "cache": spec.resources.cache,
@@ -126,6 +144,25 @@ def perform(
     ).best
 
 
+def checkpoint_of(spec: Fit | Sweep | Predict) -> Place | None:
+    """Where a specification wants its checkpoint, if it says so.
+
+    Raises
+    ------
+    ArchiveError
+        If something else is there.
+    """
+    if spec.checkpoint is None:
+        return None
+    from dask_em.engine import checkpoint, ledger
+
+    place = parse_place(spec.checkpoint, options_of(spec.checkpoint, spec.data.storage_options))
+    marks = ledger.MARKS if isinstance(spec, Predict) else checkpoint.MARKS
+    with place.explain("used as a checkpoint", ROOM):
+        marks.find(place, None)
+    return place
+
+
 def estimator_of(spec: Fit) -> GaussianMixture | PPCA:
     """What is to be fitted."""
     from dask_em.estimators.gaussian_mixture import GaussianMixture
@@ -144,17 +181,14 @@ def steps_of(spec: Fit | Sweep) -> list[Any]:
     return [_step(one) for one in spec.mapping]
 
 
-def open_rows(spec: Fit | Sweep | Predict) -> Source:
+def open_rows(spec: Fit | Sweep) -> Source:
     """The rows of a specification; none is read yet."""
-    data = spec.data
-    return open_source(
-        data.url,
-        sample_weight=data.sample_weight,
-        features=data.features,
-        sample_dims=data.sample_dims,
-        where=data.where,
-        storage_options=data.storage_options,
-    )
+    return open_source(spec.data.url, **_selection(spec), sample_weight=spec.data.sample_weight)
+
+
+def _selection(spec: Fit | Sweep | Predict) -> dict[str, Any]:
+    """Which of the rows are meant."""
+    return spec.data.model_dump(include={"features", "sample_dims", "where", "storage_options"})
 
 
 def _step(step: told.Step) -> Any:
@@ -179,7 +213,37 @@ def _check_rows(source: Source, model: Any) -> None:
 def _load(spec: Predict) -> Any:
     from dask_em.estimators.persistence import load
 
-    return load(spec.model, storage_options=options_of(spec.model, spec.data.storage_options))
+    made = load(spec.model, storage_options=options_of(spec.model, spec.data.storage_options))
+    kind = type(made).__name__
+    unknown = [name for name in spec.outputs if name not in ANSWERS[kind]]
+    if unknown:
+        raise InputError(
+            f"outputs.{unknown[0]}: {without_secrets(spec.model)} holds a {kind}, which gives "
+            f"{', '.join(ANSWERS[kind])}"
+        )
+    if spec.resources.on_bad_chunk is not None:
+        made.on_bad_chunk = spec.resources.on_bad_chunk
+    return made
+
+
+def _missing(spec: Predict) -> str | None:
+    """The policy on NaN; None is that of the fit."""
+    if not {"filled", "deviation"} & set(spec.outputs):
+        return spec.missing
+    if spec.missing not in (None, "model"):
+        raise InputError(
+            f"missing is {spec.missing!r}, and gaps are to be filled; leave it out, or leave out "
+            "outputs.filled and outputs.deviation"
+        )
+    return "model"
+
+
+def _rehearse_answers(spec: Predict) -> None:
+    from dask_em.estimators.asking import prediction_of
+
+    made = _load(spec)
+    source = made._opened(spec.data.url, None, _selection(spec))
+    prediction_of(made, source, [QUERIES[name] for name in spec.outputs], _missing(spec))
 
 
 def _predict(
@@ -187,22 +251,19 @@ def _predict(
 ) -> None:
     from dask_em.estimators.writing import write_answers
 
-    data, outputs = spec.data, spec.outputs
+    outputs = spec.outputs
     write_answers(
         _load(spec),
-        data.url,
+        spec.data.url,
         {QUERIES[name]: outputs[name] for name in outputs},
         overwrite=spec.overwrite,
-        output_options=data.storage_options if any(map(is_url, outputs.values())) else None,
+        output_options=spec.data.storage_options if any(map(is_url, outputs.values())) else None,
         client=client,
         monitor=monitor,
-        missing="model" if {"filled", "deviation"} & set(outputs) else None,
+        missing=_missing(spec),
         keys=spec.keys,
         checkpoint=checkpoint,
-        features=data.features,
-        sample_dims=data.sample_dims,
-        where=data.where,
-        storage_options=data.storage_options,
+        **_selection(spec),
     )
 
 

@@ -40,6 +40,19 @@ def test_a_folder_is_copied_with_all_in_it_and_again_to_the_same_place(where, re
         assert list(to.all_files()) == list(files.all_files())
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_a_folder_is_copied_to_another_file_system(there, memory, tmp_path):
+    folder, other = open_files(str(tmp_path / "from")), open_files(f"{memory}/to")
+    files, to = (folder, other) if there else (other, folder)
+    fill(files)
+    for _ in range(2):
+        for name in files.names():
+            files.copy(name, to)
+        assert list(to.all_files()) == list(files.all_files())
+    with pytest.raises(FileNotFoundError):
+        files.copy("pass-8", to)
+
+
 def test_what_vanishes_while_it_is_copied_is_not_passed_over(memory, monkeypatch):
     files, to = open_files(f"{memory}/from"), open_files(f"{memory}/to")
     fill(files)

@@ -190,6 +190,32 @@ def test_cancelled_it_stops_and_resumed_it_goes_on(address, rows):
         job.refresh()
 
 
+def test_a_job_goes_on_from_a_checkpoint_and_leaves_its_own_there(address, rows, tmp_path):
+    """As a fit by hand does that is given one: by hand, as a job, and by hand again."""
+    kept = tmp_path / "kept"
+    few, more, most = (
+        dask_em.GaussianMixture(3, random_state=1, algorithm="em", max_iter=passes, tol=0.0)
+        for passes in (4, 6, 8)
+    )
+    few.fit(rows, checkpoint=kept)
+    stopping = {"algorithm": "em", "max_iter": 6, "tol": 0.0}
+    told = fit_of(rows, stopping=stopping, checkpoint=str(kept))
+    job = dask_em.submit(told, client=address)
+    np.testing.assert_array_equal(job.result().means_, more.fit(rows).means_)
+    trace = job.trace()
+    assert [one.objective for one in trace[1:]] == more.lower_bounds_
+    passes = sorted(path.name for path in kept.glob("start-*"))
+    assert passes == ["start-0-pass-000006"], "that of the fit before is of no use any more"
+    most.fit(rows, checkpoint=kept)
+    expected = dask_em.GaussianMixture(3, random_state=1, algorithm="em", max_iter=8, tol=0.0)
+    np.testing.assert_array_equal(most.means_, expected.fit(rows).means_)
+    other = fit_of(
+        rows, model={"kind": "gaussian_mixture", "n_components": 2}, checkpoint=str(kept)
+    )
+    with pytest.raises(JobError, match="is that of another fit: n_components|is that of another"):
+        dask_em.submit(other, client=address).result()
+
+
 def test_what_others_put_at_the_output_meanwhile_is_not_replaced(address, rows, tmp_path):
     output = tmp_path / "model.zarr"
     slow = {"algorithm": "em", "max_iter": 30, "tol": 0.0}

@@ -68,17 +68,16 @@ def test_all_that_is_written_is_looked_at():
     roots = ["/data"]
     with pytest.raises(AccessError, match="^output is /etc/x"):
         check("/data/x", roots, output="/etc/x")
+    with pytest.raises(AccessError, match="^checkpoint is /etc/x"):
+        check("/data/x", roots, checkpoint="/etc/x")
+    weighted = parse(json.dumps({**FIT, "data": {"url": "/data/x", "sample_weight": "/etc/w"}}))
+    with pytest.raises(AccessError, match="^data.sample_weight is /etc/w"):
+        check_places(weighted, roots)
     told = {"task": "predict", "data": {"url": "/data/x"}, "model": "/data/m", "outputs": {}}
     for field, wrong in (
         ("model", {"model": "/etc/m", "outputs": {"class": "/data/y"}}),
         ("outputs.score", {"outputs": {"class": "/data/y", "score": "/etc/y"}}),
-        (
-            "data.sample_weight",
-            {
-                "data": {"url": "/data/x", "sample_weight": "/etc/w"},
-                "outputs": {"class": "/data/y"},
-            },
-        ),
+        ("checkpoint", {"checkpoint": "/etc/c", "outputs": {"class": "/data/y"}}),
     ):
         with pytest.raises(AccessError, match=f"^{field} is /etc/"):
             check_places(parse(json.dumps({**told, **wrong})), roots)

@@ -9,7 +9,7 @@ import pytest
 import zarr
 
 import dask_em
-from dask_em.errors import DaskEmError, InputError, SourceError
+from dask_em.errors import ArchiveError, DaskEmError, InputError, SourceError
 from dask_em.service.spec import parse
 from dask_em.service.work import estimator_of, perform, rehearse, steps_of
 
@@ -148,3 +148,74 @@ def test_what_can_be_is_not_refused(rows, tmp_path):
     rehearse(spec("predict", rows, **told))
     with pytest.raises(DaskEmError, match=r"no_model\.zarr"):
         rehearse(spec("predict", rows, **{**told, "model": str(tmp_path / "no_model.zarr")}))
+
+
+@pytest.fixture(scope="module")
+def gaps(rows, tmp_path_factory):
+    """Rows of which one has a gap, and of which a chunk cannot be read."""
+    values = np.array(zarr.open(rows)[:])
+    values[7, 1] = np.nan
+    path = tmp_path_factory.mktemp("gaps") / "rows.zarr"
+    zarr.create_array(path, data=values, chunks=(100, 3))
+    (path / "c" / "2" / "0").write_bytes(b"spoiled")
+    return str(path)
+
+
+def asked_of(model, url, outputs, **more):
+    return spec("predict", url, model=str(model), outputs=outputs, **more)
+
+
+def test_policies_of_a_prediction_are_those_of_the_fit_unless_given(rows, gaps, tmp_path):
+    perform(mixture(rows)).save(tmp_path / "model.zarr")
+    outputs = {"class": str(tmp_path / "labels.zarr")}
+    dropping, skipping = {"missing": "drop"}, {"resources": {"on_bad_chunk": "skip"}}
+    for policies, words in ((skipping, "NaN"), (dropping, "chunk c/2/0 cannot be decoded")):
+        with pytest.raises(DaskEmError, match=words):
+            perform(asked_of(tmp_path / "model.zarr", gaps, outputs, **policies))
+    with pytest.warns(UserWarning, match="chunk"):
+        perform(asked_of(tmp_path / "model.zarr", gaps, outputs, **dropping, **skipping))
+    labels = zarr.open(outputs["class"])["class"][:]
+    assert np.flatnonzero(labels < 0).tolist() == [7, *range(200, 300)]
+
+
+@pytest.mark.parametrize(
+    ("outputs", "more", "words"),
+    [
+        (["score"], {}, "outputs.score: .*GaussianMixture, which gives class, probability, log"),
+        (["class"], {"missing": "model"}, "missing"),
+        (["class"], {"checkpoint": "rows"}, "rows.zarr is not a checkpoint"),
+        (["class"], {"checkpoint": "labels/ck"}, "lies inside the other"),
+        (["class"], {"data": {"features": ["a", "b"]}}, "features"),
+    ],
+)
+def test_what_cannot_be_answered_is_seen_without_reading(rows, outputs, more, words, tmp_path):
+    perform(mixture(rows)).save(tmp_path / "model.zarr")
+    places = {"rows": rows, "labels/ck": str(tmp_path / "y.zarr" / "ck")}
+    more = {
+        name: places.get(value, value) if name != "data" else value for name, value in more.items()
+    }
+    more["data"] = {"url": rows, **more.get("data", {})}
+    told = {"task": "predict", "model": str(tmp_path / "model.zarr"), **more}
+    told["outputs"] = dict.fromkeys(outputs, str(tmp_path / "y.zarr"))
+    with pytest.raises(DaskEmError, match=words):
+        rehearse(parse(json.dumps(told)))
+
+
+def test_only_what_fills_gaps_is_asked_to_fill_them(rows, tmp_path):
+    perform(spec("fit", rows, model={"kind": "ppca", "n_components": 1})).save(tmp_path / "m.zarr")
+    outputs = {"filled": str(tmp_path / "y.zarr")}
+    rehearse(asked_of(tmp_path / "m.zarr", rows, outputs))
+    with pytest.raises(InputError, match="missing is 'drop', and gaps are to be filled; leave"):
+        rehearse(asked_of(tmp_path / "m.zarr", rows, outputs, missing="drop"))
+    with pytest.raises(InputError, match="outputs.class: .*PPCA, which gives score, filled"):
+        rehearse(asked_of(tmp_path / "m.zarr", rows, {"class": str(tmp_path / "y.zarr")}))
+
+
+def test_a_checkpoint_that_is_none(rows, tmp_path):
+    (tmp_path / "empty").mkdir()
+    rehearse(mixture(rows, checkpoint=str(tmp_path / "empty")))
+    rehearse(mixture(rows, checkpoint=str(tmp_path / "not_there")))
+    with pytest.raises(ArchiveError, match="rows.zarr is not a checkpoint, it holds"):
+        rehearse(mixture(rows, checkpoint=rows))
+    with pytest.raises(InputError, match="lies inside the other"):
+        rehearse(mixture(rows, checkpoint=str(tmp_path / "m/ck"), output=str(tmp_path / "m")))

@@ -54,6 +54,7 @@ class Draft:
     selected: Selected
     weights: str | None
     turn: Turn
+    checkpoint: str | None = None
 
     def write(self, out: str | None, **fields: Any) -> None:
         """Write the specification, all fields with what they are, to a file or stdout.
@@ -66,6 +67,7 @@ class Draft:
         from dask_em.service.spec import parse
 
         told = {"version": 1, **fields, "data": self._data(), **self.turn.told()}
+        told["checkpoint"] = None if self.checkpoint is None else absolute(self.checkpoint)
         try:
             job = parse(json.dumps(told))
         except InputError as error:
@@ -79,15 +81,16 @@ class Draft:
             "features": selected.features,
             "sample_dims": selected.sample_dims,
             "where": selected.where,
-            "sample_weight": self._weights(),
             "storage_options": selected.storage_options,
+            **self._weights(),
         }
 
-    def _weights(self) -> str | None:
+    def _weights(self) -> dict[str, str]:
+        if self.weights is None:
+            return {}
         # a name of the group or the table has no separator, and nothing is there
-        weights = self.weights
-        is_path = weights is not None and (os.sep in weights or Path(weights).exists())
-        return absolute(weights) if weights is not None and is_path else weights
+        is_path = os.sep in self.weights or Path(self.weights).exists()
+        return {"sample_weight": absolute(self.weights) if is_path else self.weights}
 
 
 def _ordered(told: dict[str, Any]) -> dict[str, Any]:

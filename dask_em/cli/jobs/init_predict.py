@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 
 from dask_em.cli.jobs.draft import Draft, Turn
-from dask_em.cli.jobs.options import File, Owner, Priority, Tags
+from dask_em.cli.jobs.options import Checkpoint, File, Owner, Priority, Tags
 from dask_em.cli.jobs.specification import absolute
-from dask_em.cli.model_options import BadChunk, OnBadChunk
+from dask_em.cli.model_options import GAPS, GapPolicy, OnSkipped
 from dask_em.cli.options import (
     Data,
     Features,
@@ -48,12 +48,16 @@ def predict(
     std: Annotated[
         str | None, typer.Option(metavar="PATH", help="Where the deviation of the filled goes.")
     ] = None,
-    on_bad_chunk: OnBadChunk = BadChunk.stop,
+    missing: Annotated[
+        GapPolicy | None, typer.Option(help=f"{GAPS} By default as in the fit.")
+    ] = None,
+    on_bad_chunk: OnSkipped = None,
     features: Features = None,
     sample_dims: SampleDims = None,
     where: Where = None,
     keys: Keys = None,
     storage_option: StorageOptions = None,
+    checkpoint: Checkpoint = None,
     overwrite: Overwrite = False,
     owner: Owner = None,
     priority: Priority = 0,
@@ -78,12 +82,13 @@ def predict(
             "nothing is to be written; give --labels, --scores, --filled or another one"
         )
     selected = Selected.parse(features, sample_dims, storage_option, where)
-    Draft(data, selected, None, Turn(owner, priority, tag)).write(
+    Draft(data, selected, None, Turn(owner, priority, tag), checkpoint).write(
         out,
         task="predict",
         model=absolute(model),
         outputs=wanted,
         keys=names_of(keys),
         overwrite=overwrite,
-        resources={"on_bad_chunk": on_bad_chunk.value},
+        missing=missing,
+        resources={"on_bad_chunk": on_bad_chunk},
     )

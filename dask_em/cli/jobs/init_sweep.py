@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from dask_em.cli.jobs.draft import Draft, Turn
-from dask_em.cli.jobs.options import File, Owner, Priority, Tags
+from dask_em.cli.jobs.options import Checkpoint, File, Owner, Priority, Tags
 from dask_em.cli.jobs.specification import absolute
 from dask_em.cli.model_options import (
     MIXTURE,
@@ -99,6 +99,7 @@ def sweep(
     where: Where = None,
     storage_option: StorageOptions = None,
     cache: Cache = "off",
+    checkpoint: Checkpoint = None,
     overwrite: Overwrite = False,
     owner: Owner = None,
     priority: Priority = 0,
@@ -111,7 +112,7 @@ def sweep(
     """
     selected = Selected.parse(features, sample_dims, storage_option, where)
     mapping: list[Any] = [{"step": "standardize"}] if standardize else []
-    Draft(data, selected, weights, Turn(owner, priority, tag)).write(
+    Draft(data, selected, weights, Turn(owner, priority, tag), checkpoint).write(
         out,
         task="sweep",
         candidates={

@@ -6,7 +6,17 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-__all__ = ["File", "JobId", "JobIds", "Owner", "Priority", "Service", "SpecFile", "Tags"]
+__all__ = [
+    "Checkpoint",
+    "File",
+    "JobId",
+    "JobIds",
+    "Owner",
+    "Priority",
+    "Service",
+    "SpecFile",
+    "Tags",
+]
 
 QUEUE = "Its place among jobs"
 
@@ -25,6 +35,13 @@ Service: TypeAlias = Annotated[
         metavar="ADDRESS",
         help="The scheduler that has the job service, e.g. tcp://host:8786.",
         show_default="DASK_SCHEDULER_ADDRESS, or scheduler-address of Dask's configuration",
+    ),
+]
+Checkpoint: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PATH",
+        help="Folder of a checkpoint to go on from, if one is there; the job's own is left there.",
     ),
 ]
 Owner: TypeAlias = Annotated[

@@ -32,7 +32,7 @@ def run(
         typer.Option(
             metavar="PATH",
             help="Folder in which every pass is kept. What is not named is removed at the end.",
-            show_default="beside the output, named by the token",
+            show_default="that of the specification, or beside the output",
         ),
     ] = None,
     as_json: JSON = False,
@@ -53,7 +53,7 @@ def run(
     from dask_em.service.work import perform, rehearse
 
     rehearse(job)
-    kept = checkpoint or f"{output.rstrip('/')}.{told.token}.checkpoint"
+    kept = checkpoint or job.checkpoint or f"{output.rstrip('/')}.{told.token}.checkpoint"
     place = parse_place(kept, _options(job, kept))
     begin = time.perf_counter()
     with (
@@ -65,7 +65,7 @@ def run(
         if made is not None and job.task != "predict":
             made.save(output, overwrite=job.overwrite, storage_options=_options(job, output))
         peak = None if client is None or cluster.n_workers is None else peak_memory(client)
-    if checkpoint is None:
+    if kept not in (checkpoint, job.checkpoint):
         with suppress(OSError):  # what was to be done is done
             place.files().remove()
     _tell(job, made, output, time.perf_counter() - begin, peak, cluster, as_json)

@@ -35,8 +35,8 @@ def test_a_fit_with_all_its_fields(folder: Path) -> None:
             "features": None,
             "sample_dims": None,
             "where": None,
-            "sample_weight": None,
             "storage_options": None,
+            "sample_weight": None,
         },
         "mapping": [],
         "model": {
@@ -55,6 +55,7 @@ def test_a_fit_with_all_its_fields(folder: Path) -> None:
         "output": f"{folder}/model.zarr",
         "overwrite": False,
         "resources": {"cache": "off", "on_bad_chunk": "raise"},
+        "checkpoint": None,
         "priority": 0,
         "owner": "ada",
         "tags": {},
@@ -71,6 +72,7 @@ def test_options_of_a_fit(folder: Path) -> None:
     words = "--covariance diag --tol 0 --max-iter 7 --seed 3 --standardize --cache 2MB"
     words += " --features a,b --where b<3 --weights w/area.zarr --storage-option anon=true"
     words += " --priority -5 --owner grace --tag season=winter --tag run=2 --on-bad-chunk skip"
+    words += " --checkpoint kept"
     found = written("job", "init", "fit", "s3://b/d.pq", "-k", 2, "--output", "m", *words.split())
     assert found["data"] == {
         "url": "s3://b/d.pq",
@@ -85,6 +87,7 @@ def test_options_of_a_fit(folder: Path) -> None:
     assert found["stopping"] == {"tol": 0, "tol_gap": None, "max_iter": 7, "algorithm": "auto"}
     assert found["mapping"] == [{"step": "standardize", "features": None}]
     assert found["resources"] == {"cache": 2_000_000, "on_bad_chunk": "skip"}
+    assert found["checkpoint"] == f"{folder}/kept"
     assert (found["owner"], found["priority"]) == ("grace", -5)
     assert found["tags"] == {"season": "winter", "run": "2"}
 
@@ -111,6 +114,8 @@ def test_a_sweep(folder: Path) -> None:
     assert found["candidates"]["covariance_type"] == ["tied"]
     assert found["candidates"]["criterion"] == "icl"
     assert found["output"] == f"{folder}/best"
+    found = written("job", "init", "sweep", "d", "--checkpoint", "kept")
+    assert found["checkpoint"] == f"{folder}/kept"
 
 
 def test_a_model_that_only_the_service_keeps() -> None:
@@ -126,6 +131,11 @@ def test_a_prediction(folder: Path) -> None:
     assert found["outputs"] == {"class": f"{folder}/l.zarr", "log_likelihood": "s3://b/l"}
     assert found["keys"] == ["a", "b"]
     assert found["overwrite"]
+    assert (found["missing"], found["resources"]) == (None, {"on_bad_chunk": None})
+    policies = ["--missing", "drop", "--on-bad-chunk", "skip", "--checkpoint", "s3://b/kept"]
+    found = written(*words, "--labels", "l.zarr", *policies)
+    assert (found["missing"], found["resources"]) == ("drop", {"on_bad_chunk": "skip"})
+    assert found["checkpoint"] == "s3://b/kept"
     found = written(*words, "--scores", "s", "--filled", "f", "--std", "d", "--probabilities", "p")
     assert list(found["outputs"]) == ["probability", "score", "filled", "deviation"]
 

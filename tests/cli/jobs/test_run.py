@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -55,9 +54,17 @@ def test_json(job: str, folder: Path) -> None:
     assert "mine" in left(folder)  # what was named stays
 
 
-@pytest.mark.skipif(
-    "checkpoint" not in signature(dask_em.sweep).parameters, reason="sweeps keep no checkpoint yet"
-)
+def test_a_checkpoint_that_the_job_names_is_gone_on_from(store: str, folder: Path) -> None:
+    words = [store, "-k", 3, "--seed", 0, "--algorithm", "em", "--tol", 0, "--checkpoint", "kept"]
+    run("fit", *words, "--max-iter", 3, "--out", "few.zarr")
+    job = specified("job", "init", "fit", *words, "--max-iter", 5, "--output", "model.zarr")
+    assert json.loads(run("run", job, "--json").stdout)["iterations"] == 5
+    (last,) = (folder / "kept").glob("start-0-*")
+    assert last.name == "start-0-pass-000005"
+    few, found = (dask_em.load(name).lower_bounds_ for name in ("few.zarr", "model.zarr"))
+    assert found[:3] == few
+
+
 def test_a_sweep(store: str, folder: Path) -> None:
     found = json.loads(run("run", specified(*SWEEP, "--output", "best.zarr"), "--json").stdout)
     assert found["task"] == "sweep"
