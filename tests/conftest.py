@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import dask
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -15,7 +16,12 @@ from tests.s3 import bucket, s3_proxy  # noqa: F401
 if TYPE_CHECKING:
     from distributed import Client, LocalCluster
 
-# a shared machine is slow at times, so no example has a deadline
+# a shared machine is slow at times: Dask would do without a worker for good that died and is not
+# back after 15 s. For this process, and for those that tests start
+LOST_WORKER = "distributed.deploy.lost-worker-timeout"
+dask.config.set({LOST_WORKER: "10 minutes"})
+os.environ["DASK_DISTRIBUTED__DEPLOY__LOST_WORKER_TIMEOUT"] = "10 minutes"
+# and no example has a deadline
 settings.register_profile("local", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", settings.get_profile("local"), derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "local")

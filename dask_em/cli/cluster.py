@@ -17,26 +17,31 @@ from dask_em.cli.options import Cluster
 from dask_em.errors import ClusterError
 
 if TYPE_CHECKING:
-    from distributed import Client
+    from distributed import Client, LocalCluster
 
     from dask_em.engine.plan import Resources
 
 __all__ = [
+    "HOST",
     "PATIENCE",
     "WAIT",
     "check_reachable",
     "connected",
+    "local_cluster",
     "peak_memory",
     "resources_of",
-    "sigint_blocked",
 ]
 
 #: seconds to wait for a scheduler
 PATIENCE = 5
 #: and for its first worker
 WAIT = 60.0
+#: and for one that died to be back: Dask waits for 15 s, and then does without it for good
+WORKER_BACK = "10 minutes"
+#: nobody elsewhere can reach what listens here
+HOST = "127.0.0.1"
 #: where the dashboard is if the port is free
-DASHBOARD = "127.0.0.1:8787"
+DASHBOARD = f"{HOST}:8787"
 
 Say = Callable[[str], None]
 
@@ -129,34 +134,69 @@ def _wait_for_a_worker(client: Client, say: Say, timeout: float) -> None:
 
 @contextmanager
 def _started(cluster: Cluster, timeout: float) -> Iterator[Client]:
-    from distributed import Client, LocalCluster
+    from distributed import Client
 
-    with TemporaryDirectory(prefix="dask-em-", ignore_cleanup_errors=True) as scratch:
-        with warnings.catch_warnings(), sigint_blocked():
-            warnings.simplefilter("ignore")  # the port of the dashboard is taken: another is found
-            started = LocalCluster(
-                n_workers=cluster.n_workers,
-                threads_per_worker=cluster.n_threads,
-                memory_limit=cluster.memory or "auto",
-                processes=True,
-                host="127.0.0.1",
-                dashboard_address=DASHBOARD,
-                local_directory=scratch,
-                silence_logs=logging.CRITICAL,
-            )
-        with started, Client(started) as client:
-            try:
-                client.wait_for_workers(cluster.n_workers or 1, timeout=timeout)
-            except TimeoutError as error:
-                raise ClusterError(
-                    f"not all of {cluster.n_workers} workers started within {timeout:g} s; give "
-                    "them longer with --timeout, or start fewer"
-                ) from error
-            yield client
+    with (
+        local_cluster(cluster.n_workers or 1, cluster.n_threads, cluster.memory) as started,
+        Client(started) as client,
+    ):
+        try:
+            client.wait_for_workers(cluster.n_workers or 1, timeout=timeout)
+        except TimeoutError as error:
+            raise ClusterError(
+                f"not all of {cluster.n_workers} workers started within {timeout:g} s; give "
+                "them longer with --timeout, or start fewer"
+            ) from error
+        yield client
 
 
 @contextmanager
-def sigint_blocked() -> Iterator[None]:
+def local_cluster(
+    n_workers: int,
+    n_threads: int,
+    memory: int | None,
+    port: int = 0,
+    dashboard: str = DASHBOARD,
+) -> Iterator[LocalCluster]:
+    """A scheduler and workers of this machine, which end with the context and not with Ctrl-C.
+
+    Parameters
+    ----------
+    n_workers, n_threads : int
+        Processes, and threads of each.
+    memory : int or None
+        Bytes of each worker; None for its share.
+    port : int
+        Of the scheduler; 0 for any.
+    dashboard : str
+        Its address; another port is taken where that one is not free.
+    """
+    import dask
+    from distributed import LocalCluster
+
+    with (
+        TemporaryDirectory(prefix="dask-em-", ignore_cleanup_errors=True) as scratch,
+        dask.config.set({"distributed.deploy.lost-worker-timeout": WORKER_BACK}),
+    ):
+        with warnings.catch_warnings(), _sigint_blocked():  # which all that is started inherits
+            warnings.simplefilter("ignore")
+            started = LocalCluster(
+                n_workers=n_workers,
+                threads_per_worker=n_threads,
+                memory_limit=memory or "auto",
+                processes=True,
+                host=HOST,
+                scheduler_port=port,
+                dashboard_address=dashboard,
+                local_directory=scratch,
+                silence_logs=logging.CRITICAL,
+            )
+        with started:
+            yield started
+
+
+@contextmanager
+def _sigint_blocked() -> Iterator[None]:
     """Processes started inside do not see Ctrl-C: whoever started them closes them."""
     if current_thread() is not main_thread():
         yield

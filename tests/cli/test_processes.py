@@ -8,16 +8,20 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import dask
 import numpy as np
 import psutil
 import pytest
 import zarr
+from distributed import Client
 from PIL import Image
 
 import dask_em
+from dask_em.cli.cluster import local_cluster
 from tests.cli.conftest import finish, limit_files, run, spawn
 
 if TYPE_CHECKING:
@@ -35,6 +39,23 @@ def test_local_cluster_gives_the_same_model(large: str) -> None:
     assert 0 < found["peak_worker_bytes"] < 1e9
     one, other = dask_em.load("one.zarr"), dask_em.load("other.zarr")
     np.testing.assert_array_equal(one.means_, other.means_)
+
+
+def test_a_worker_that_died_may_take_its_time_to_come_back() -> None:
+    soon = {"distributed.deploy.lost-worker-timeout": "1ms"}
+    with (
+        dask.config.set(soon),
+        local_cluster(1, 1, None, dashboard="127.0.0.1:0") as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        client.wait_for_workers(1, timeout=60)
+        (died,) = client.run(os.getpid).values()
+        os.kill(died, signal.SIGKILL)
+        deadline = time.monotonic() + 60
+        while died in (found := list(client.run(os.getpid, on_error="ignore").values()) or [died]):
+            assert time.monotonic() < deadline, "it is not there any more"
+            time.sleep(0.1)
+        assert len(found) == 1
 
 
 def test_running_scheduler(large: str, cluster: LocalCluster) -> None:

@@ -7,19 +7,15 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from dask_em.cli.cluster import WAIT, sigint_blocked
+from dask_em.cli.cluster import HOST, WAIT, local_cluster
 from dask_em.errors import ClusterError, UnknownJobError
 
 if TYPE_CHECKING:
-    from distributed import Client, LocalCluster
+    from distributed import Client
 
 __all__ = ["LocalService", "served"]
-
-#: nobody elsewhere can reach what listens here
-HOST = "127.0.0.1"
 
 
 @dataclass(frozen=True)
@@ -78,9 +74,9 @@ def served(
     for option, port in zip(("--port", "--dashboard-port"), ports, strict=True):
         _check_free(port, option)
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    port, dashboard = ports
     with (
-        TemporaryDirectory(prefix="dask-em-", ignore_cleanup_errors=True) as scratch,
-        _scheduler(n_threads, memory, ports, scratch) as cluster,
+        local_cluster(0, n_threads, memory, port, f"{HOST}:{dashboard}") as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
         _install(client, settings)
@@ -93,25 +89,6 @@ def served(
                 "--workers"
             ) from error
         yield LocalService(str(cluster.scheduler_address), str(cluster.dashboard_link))
-
-
-def _scheduler(
-    n_threads: int, memory: int | None, ports: tuple[int, int], scratch: str
-) -> LocalCluster:
-    from distributed import LocalCluster
-
-    with sigint_blocked():  # as all that this starts later inherits
-        return LocalCluster(
-            n_workers=0,
-            threads_per_worker=n_threads,
-            memory_limit=memory or "auto",
-            processes=True,
-            host=HOST,
-            scheduler_port=ports[0],
-            dashboard_address=f"{HOST}:{ports[1]}",
-            local_directory=scratch,
-            silence_logs=logging.CRITICAL,
-        )
 
 
 def _install(client: Client, settings: dict[str, Any]) -> None:
