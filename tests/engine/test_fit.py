@@ -67,7 +67,7 @@ def test_the_result_does_not_depend_on_chunks_beyond_rounding():
 
 @pytest.mark.parametrize("start", STARTS.values(), ids=STARTS)
 def test_the_best_of_several_starts_is_kept(start):
-    source = MadeSource(clusters(), 500)
+    source = MadeSource(clusters(2000), 500)
     mixture = Mixture(Gaussian(), 3, start)
     stopping = Stopping(1e-6, 200)
     rng = chance()

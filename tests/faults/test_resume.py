@@ -24,7 +24,7 @@ def test_killed_at_any_moment_of_writing(algorithm, tmp_path):
 
 
 @pytest.mark.parametrize("where", ["cluster", pytest.param("slow-cluster", marks=long)])
-@pytest.mark.parametrize("algorithm", ["em", "accelerated"])
+@pytest.mark.parametrize("algorithm", [pytest.param("em", marks=long), "accelerated"])
 def test_killed_with_all_workers(algorithm, where, tmp_path):
     """In a pass, or while it is written; the scheduler, the workers and the client at once."""
     folder, last = tmp_path / "ck", random.randint(1, PASSES - 1)

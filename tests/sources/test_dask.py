@@ -9,7 +9,7 @@ import dask
 import dask.array as da
 import numpy as np
 import pytest
-from distributed import Client
+from distributed import Client, wait
 
 from dask_em.engine.source import Chunk
 from dask_em.errors import ChunkError, DataError, SchemaError
@@ -193,6 +193,9 @@ def test_many_chunks_stay_cheap() -> None:
 
 def test_blocks_persisted_on_a_cluster_are_fetched_by_the_task(client: Client) -> None:
     array = client.persist(lazily())
+    wait(
+        array
+    )  # the one who fits does so too; a task that came first would wait for its turn to pass
     source = DaskSource(array)
     assert not source.shares_work
     partition = source.partition(range(11))
