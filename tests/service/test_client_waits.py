@@ -53,7 +53,7 @@ def test_it_is_waited_for_no_longer_than_is_said(monkeypatch):
 
 
 def test_what_was_closed_says_so():
-    with LocalCluster(n_workers=0, dashboard_address=None, host="127.0.0.1") as cluster:
+    with LocalCluster(n_workers=0, dashboard_address="127.0.0.1:0", host="127.0.0.1") as cluster:
         with Client(cluster, set_as_default=False) as of_dask:
             service = Service.connect(of_dask)
         own = Service.connect(cluster.scheduler_address)

@@ -13,13 +13,19 @@ from dask_em.service.launcher import DriverEndedError
 from tests.service.office import until
 
 
+def scheduled():
+    """A scheduler on ephemeral ports of this machine alone."""
+    ports = {"port": 0, "dashboard_address": "127.0.0.1:0"}  # it serves HTTP without pages too
+    return Scheduler(host="127.0.0.1", dashboard=False, **ports)
+
+
 def test_a_driver_that_raises_a_cancellation_is_lost_and_not_forgotten(monkeypatch):
     def drive(id, epoch):
         raise asyncio.CancelledError("something in it was cancelled")
 
     async def lose():
         async with (
-            Scheduler(host="127.0.0.1", port=0, dashboard=False) as scheduler,
+            scheduled() as scheduler,
             Worker(scheduler.address, nthreads=1),
         ):
             launcher = plugin.DaskLauncher(scheduler)
@@ -36,7 +42,7 @@ def test_a_driver_that_raises_a_cancellation_is_lost_and_not_forgotten(monkeypat
 
 def test_a_driver_ends_when_nobody_waits_for_it_any_more():
     async def leave():
-        async with Scheduler(host="127.0.0.1", port=0, dashboard=False) as scheduler:
+        async with scheduled() as scheduler:
             launcher = plugin.DaskLauncher(scheduler)
             try:
                 waiting = asyncio.create_task(launcher.run("ab12", 2))
@@ -54,7 +60,7 @@ def test_a_driver_ends_when_nobody_waits_for_it_any_more():
 
 def test_a_driver_that_somebody_cancels_is_lost():
     async def cancel():
-        async with Scheduler(host="127.0.0.1", port=0, dashboard=False) as scheduler:
+        async with scheduled() as scheduler:
             launcher = plugin.DaskLauncher(scheduler)
             try:
                 waiting = asyncio.create_task(launcher.run("ab12", 3))
@@ -82,7 +88,7 @@ def drive_until_free(id, epoch):
 def test_a_driver_that_waits_for_a_thread_has_not_begun(monkeypatch):
     async def wait():
         async with (
-            Scheduler(host="127.0.0.1", port=0, dashboard=False) as scheduler,
+            scheduled() as scheduler,
             Worker(scheduler.address, nthreads=1, heartbeat_interval="20ms"),
         ):
             launcher = plugin.DaskLauncher(scheduler)
