@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dask
 import pytest
+from distributed.utils import get_mp_context
 from hypothesis import HealthCheck, settings
 
 from tests.s3 import bucket, s3_proxy  # noqa: F401
@@ -16,12 +18,22 @@ from tests.s3 import bucket, s3_proxy  # noqa: F401
 if TYPE_CHECKING:
     from distributed import Client, LocalCluster
 
-# a shared machine is slow at times: Dask would do without a worker for good that died and is not
-# back after 15 s. For this process, and for those that tests start
-LOST_WORKER = "distributed.deploy.lost-worker-timeout"
-dask.config.set({LOST_WORKER: "10 minutes"})
-os.environ["DASK_DISTRIBUTED__DEPLOY__LOST_WORKER_TIMEOUT"] = "10 minutes"
-# and no example has a deadline
+#: settings of Dask, for this process and for those that tests start
+SETTINGS = {
+    # a shared machine is slow at times: a worker that died and is not back after 15 s would be
+    # done without for good
+    "distributed.deploy.lost-worker-timeout": "10 minutes"
+}
+if sys.platform == "linux":
+    # hundreds of workers are started, and what each imports takes seconds
+    SETTINGS["distributed.worker.multiprocessing-method"] = "forkserver"
+dask.config.set(SETTINGS)
+for setting, value in SETTINGS.items():
+    os.environ["DASK_" + setting.upper().replace(".", "__").replace("-", "_")] = value
+if sys.platform == "linux":
+    get_mp_context().set_forkserver_preload(["distributed", "dask_em.service.driver"])
+
+# no example has a deadline: see above
 settings.register_profile("local", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", settings.get_profile("local"), derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "local")
