@@ -37,7 +37,8 @@ __all__ = ["Checkpoint"]
 
 MARKS = Mark("dask_em checkpoint", [3, archive.FORMAT_VERSION], "fit", "rows and options")
 #: the names of what is kept
-KINDS = r"checkpoint|moments-\d+|sample-\d+|start-\d+-pass-\d+|pass-\d+"
+RECORDS = r"moments-\d+|sample-\d+|start-\d+-pass-\d+|pass-\d+"
+KINDS = rf"checkpoint|{RECORDS}"
 
 
 class Checkpoint:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -168,25 +167,6 @@ class Files:
 
         self._call(put, name)
 
-    def copy(self, name: str, to: Files) -> None:
-        """Copy a file, or a folder with all in it, to another folder, in any file system.
-
-        Raises
-        ------
-        FileNotFoundError
-            If it is not there, or something in it vanishes meanwhile.
-        """
-        source, target = self._inside(name), to._inside(name)
-        if not _same(self.system, to.system):
-            self._carry_all(name, to)
-        elif not self.is_local:
-            self._call(lambda: self._copy_all(source, target), name)
-        elif Path(source).is_dir():
-            shutil.copytree(source, target, dirs_exist_ok=True)
-        else:
-            Path(target).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, target)
-
     def remove(self, name: str = "") -> None:
         """Remove a file or a folder with all in it, if it is there."""
         try:
@@ -194,23 +174,6 @@ class Files:
         except FileNotFoundError:
             if self.exists(name):  # somebody else removed something in it, but not all
                 raise
-
-    def _carry_all(self, name: str, to: Files) -> None:
-        found = [str(path) for path in self._call(lambda: self.system.find(self._inside(name)))]
-        if not found:
-            raise FileNotFoundError(self._inside(name))
-        for path in found:
-            inner = path[len(self.path) :].lstrip("/")
-            to.make_folder(inner.rpartition("/")[0])
-            to.write(inner, self.read(inner))
-
-    def _copy_all(self, source: str, target: str) -> None:
-        # given a folder, fsspec passes over what vanishes, and copies into one that is there
-        found = [str(path) for path in self.system.find(source)]
-        if not found:
-            raise FileNotFoundError(source)
-        targets = [target + path[len(source) :] for path in found]
-        self.system.copy(found, targets, on_error="raise")
 
     def _told(self, name: str = "") -> Any:
         # `exists` of fsspec takes any failure of some file systems for an absence
@@ -228,11 +191,6 @@ class Files:
             return call()
 
         return patiently(fresh, f"{self.url}/{name}".rstrip("/"))
-
-
-def _same(system: Any, other: Any) -> bool:
-    """Whether what one file system copies may lie in the other."""
-    return type(system) is type(other) and system.storage_options == other.storage_options
 
 
 def stamp_of(told: Mapping[str, Any]) -> str:

@@ -7,11 +7,9 @@ begins with the checkpoint that the specification names, and the last one leaves
 
 from __future__ import annotations
 
-from dask_em.engine.mark import ROOM
+from dask_em.engine.copying import copy_checkpoint
 from dask_em.errors import ArchiveError
 from dask_em.place import Place, parse_place
-from dask_em.remote.files import Files
-from dask_em.remote.secrets import without_secrets
 from dask_em.service.spec import Fit, Predict, Sweep
 from dask_em.service.store import CHECKPOINTS, JobStore
 from dask_em.service.work import checkpoint_of, options_of
@@ -48,10 +46,14 @@ def begin(
         # its tasks write the same bits whoever sends them, so that all drivers share one
         return given or _inside(store, id, ANSWERS)
     place = _inside(store, id, own)
-    if counts is not None and counts != own:
-        _bring(_inside(store, id, counts), place)
-    elif counts is None and given is not None and given.exists():
-        _bring(given, place)
+    if counts is None:
+        if given is not None:
+            copy_checkpoint(given, place)
+    elif counts != own and not copy_checkpoint(before := _inside(store, id, counts), place):
+        raise ArchiveError(
+            f"the checkpoint {before}, from which the job is to go on, is not there any more; "
+            "restore it, or submit the job anew"
+        )
     return place
 
 
@@ -61,17 +63,12 @@ def leave(place: Place, spec: Fit | Sweep | Predict) -> None:
     Raises
     ------
     ArchiveError
-        If it cannot be written, or something else is there.
+        If it cannot be written, or something else is there, also the checkpoint of another fit.
     """
     given = checkpoint_of(spec)
     if given is None or isinstance(spec, Predict):
         return
-    _bring(place, given)
-    with given.explain("written", ROOM):
-        there, files = place.files().names(), given.files()
-        for name in files.names():
-            if name not in there:  # of the passes before
-                files.remove(name)
+    copy_checkpoint(place, given)
 
 
 def abandon(store: JobStore, id: str, spec: Fit | Sweep | Predict) -> None:
@@ -95,27 +92,3 @@ def abandon(store: JobStore, id: str, spec: Fit | Sweep | Predict) -> None:
 
 def _inside(store: JobStore, id: str, name: str) -> Place:
     return parse_place(store.inside(id, CHECKPOINTS, name), store.options)
-
-
-def _bring(place: Place, to: Place) -> None:
-    """Copy a checkpoint that somebody may still write."""
-    files = place.files()
-    with to.explain("written", ROOM):
-        for last in (False, False, True):
-            try:
-                _copy(files, to.files())
-            except FileNotFoundError as error:
-                # it was replaced meanwhile; nobody can be that fast for long
-                if last:
-                    raise ArchiveError(
-                        f"the checkpoint {without_secrets(files.url)} changes while it is copied, "
-                        "or is not there; see that nobody else writes it"
-                    ) from error
-                continue
-            return
-
-
-def _copy(files: Files, to: Files) -> None:
-    for name in files.names():
-        if not name.startswith("."):
-            files.copy(name, to)

@@ -45,8 +45,6 @@ __all__ = ["drive", "driver_key"]
 PATIENCE = 10.0
 #: seconds between two tries to be heard
 PAUSE = 0.5
-#: what to do where a checkpoint cannot be copied
-ROOM = "free some space, or see that the store of the service can be reached"
 #: what other drivers would meet as well
 LASTING = (FileNotFoundError, ImportError, TypeError, ValueError)
 #: lines of the worker's log that are kept of a failure
