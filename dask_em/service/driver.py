@@ -79,7 +79,7 @@ def drive(id: str, epoch: int) -> None:
         try:
             _work(post, order)
         except Exception as error:
-            post.check()  # what a worker raises that is going down says nothing of the job
+            post.confirm()  # what a worker raises that is going down says nothing of the job
             post.tell_failure(error)
 
 
@@ -94,11 +94,11 @@ def _work(post: _Post, order: dict[str, Any]) -> None:
     with post.beating(order["heartbeat"], report):
         place = checkpoints.begin(store, post.id, order["checkpoint"], own, spec)
         if not isinstance(spec, Predict):
-            report.own = lambda: store.forget_checkpoints(post.id, but=own)
+            report.own = lambda: store.forget_checkpoints(post.id, before=own)
         client = get_client(timeout=PATIENCE)
         report.n_threads = sum(client.nthreads().values())
         made = perform(spec, client=client, checkpoint=place, monitor=report)
-        post.check()
+        post.confirm()  # what it leaves is somebody's, who may have gone on with another driver's
         checkpoints.leave(place, spec)
         text = _save(spec, made, store, post)
         post.tell("finish", text=text)
@@ -124,7 +124,7 @@ def _claim(spec: Fit | Sweep, place: Place, store: JobStore, post: _Post) -> Non
             f"something was put at the output {place} while the job ran, and is not replaced; move "
             "it away, then resume the job"
         )
-    post.tell("heard", doing="saving", tasks_done=0, tasks=0)
+    post.confirm()
     files.write(OUTPUT, str(place).encode())  # another driver knows that it is the job's own
 
 
@@ -150,6 +150,10 @@ class _Post:
             or self.worker.status not in (Status.running, Status.paused)
         ):
             raise UnwantedError
+
+    def confirm(self) -> None:
+        """Raise if nobody waits for this driver any more; asks the service."""
+        self.tell("heard", doing="saving", tasks_done=0, tasks=0)
 
     def tell(self, what: str, **told: Any) -> dict[str, Any]:
         """Tell until it is heard; return the answer.

@@ -17,6 +17,7 @@ Files are whole or as they were before. What cannot be read is set aside, and na
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -42,6 +43,8 @@ VERSION = 1
 FORMAT = "dask_em job"
 #: how the name of a file begins that could not be read
 ASIDE = "unreadable-"
+#: the name of a driver's checkpoint: its epoch and its run
+DRIVERS = re.compile(r"\d+\.\d+")
 #: seconds between tries to remove a folder that somebody still writes to
 PAUSES = (0.1, 0.5, 1.0)
 
@@ -149,15 +152,18 @@ class JobStore:
                 # a driver that was cancelled may still write, rename or remove a last file
                 time.sleep(pause)
 
-    def forget_checkpoints(self, id: str, but: str | None = None) -> None:
-        """Remove the checkpoints of a job, but those of one driver."""
+    def forget_checkpoints(self, id: str, before: str | None = None) -> None:
+        """Remove the checkpoints of a job, or only those of the drivers before one.
+
+        That one may be dead for the service by now, and those after it at work.
+        """
         folder = self._below(f"jobs/{id}/{CHECKPOINTS}")
-        if but is None:
+        if before is None:
             folder.remove()
             return
         with suppress(FileNotFoundError):
             for name in folder.names():
-                if name != but:
+                if DRIVERS.fullmatch(name) and _turn(name) < _turn(before):
                     folder.remove(name)
 
     def model_files(self, id: str) -> Iterator[tuple[str, bytes]]:
@@ -231,3 +237,8 @@ class JobStore:
 
     def _below(self, name: str) -> Files:
         return open_files(f"{self.url}/{name}", self.options)
+
+
+def _turn(name: str) -> tuple[int, ...]:
+    """When a driver was started, among those of a job."""
+    return tuple(map(int, name.split(".")))

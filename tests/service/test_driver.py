@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from types import SimpleNamespace
+
 import pytest
 
 from dask_em.engine.monitor import PassRecord
 from dask_em.errors import ArchiveError, ChunkError, ClusterError, InputError, SourceError
 from dask_em.remote.patience import patiently
-from dask_em.service.driver import _may_pass, _Report
+from dask_em.service import driver
+from dask_em.service.driver import UnwantedError, _may_pass, _Post, _Report
+from tests.service.office import spec
 
 
 class Post:
@@ -34,6 +39,37 @@ def test_old_checkpoints_are_kept_until_the_drivers_own_counts():
     # the first is known, the next two are told again: they count in the checkpoint before
     assert post.told == [("commit", number) for number in (2, 3, 4, 5)]
     assert forgotten == [("commit", 4)]
+
+
+class Stale(_Post):
+    """Of a driver that was replaced while its worker stood still, and has not heard of it."""
+
+    id, epoch, run = "a1", 1, 7
+
+    def __init__(self):
+        self.asked = []
+
+    def tell(self, what, **_):
+        self.asked.append(what)
+        raise UnwantedError
+
+    def check(self):
+        pass
+
+    @contextmanager
+    def beating(self, *_):
+        yield
+
+
+def test_one_that_was_replaced_leaves_no_checkpoint_at_anybodys_place(tmp_path, monkeypatch):
+    monkeypatch.setattr("distributed.get_client", lambda **_: SimpleNamespace(nthreads=dict))
+    monkeypatch.setattr(driver, "perform", lambda *_, **__: None)
+    monkeypatch.setattr(driver.checkpoints, "leave", lambda *_: pytest.fail("it is not its own"))
+    order = {"spec": spec(), "store": str(tmp_path), "options": {}, "checkpoint": None}
+    post = Stale()
+    with pytest.raises(UnwantedError):
+        driver._work(post, {**order, "passes": 0, "heartbeat": 1.0})
+    assert post.asked == ["heard"]
 
 
 def caused(error, cause):

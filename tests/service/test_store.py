@@ -41,12 +41,12 @@ def test_what_is_kept_comes_back(store):
     store.forget(job.id)
 
 
-def test_checkpoints_are_forgotten_but_one(store):
-    for name in ("1.4", "2.9"):
+def test_only_checkpoints_of_earlier_drivers_are_forgotten(store):
+    for name in ("1.4", "2.8", "2.9", "10.1"):
         store._files.make_folder(f"jobs/ab12/checkpoints/{name}")
         store._files.write(f"jobs/ab12/checkpoints/{name}/checkpoint.json", b"{}")
-    store.forget_checkpoints("ab12", but="2.9")
-    assert store._below("jobs/ab12/checkpoints").names() == ["2.9"]
+    store.forget_checkpoints("ab12", before="2.9")
+    assert sorted(store._below("jobs/ab12/checkpoints").names()) == ["10.1", "2.9"]
     store.forget_checkpoints("ab12")
     assert not store._files.exists("jobs/ab12/checkpoints/2.9/checkpoint.json")
     store.forget_checkpoints("ab12")
