@@ -222,7 +222,8 @@ class Conductor:
             self.beside(self.launcher.stop(entry.id, command.epoch))
         else:
             async with entry.files:
-                await self.keeper.forget(entry, drafts=not self.table.has_twin(entry))
+                shared = self.table.is_written_by_others(entry)
+                await self.keeper.forget(entry, drafts=not shared)
                 self.table.drop(entry)
 
     async def _drive(self, entry: Entry, epoch: int) -> None:

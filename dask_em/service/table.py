@@ -12,6 +12,7 @@ from dask_em.errors import UnknownJobError
 from dask_em.service.entry import Entry
 from dask_em.service.job import Job, State
 from dask_em.service.queue import due
+from dask_em.service.spec import Predict
 from dask_em.service.view import JobView
 
 __all__ = ["Table"]
@@ -71,10 +72,13 @@ class Table:
             del self._by_key[entry.key]
         self.touch(entry)
 
-    def has_twin(self, entry: Entry) -> bool:
-        """Whether another job is to give the same, and has not ended."""
+    def is_written_by_others(self, entry: Entry) -> bool:
+        """Whether a job that has not ended writes answers where another one did.
+
+        They share drafts if they give the same, also where their specifications are not the same.
+        """
         return any(
-            one is not entry and one.token == entry.token and not one.job.state.ended
+            one is not entry and not one.job.state.ended and _answers(one) & _answers(entry)
             for one in self
         )
 
@@ -132,6 +136,11 @@ class Table:
         waiting = sum(entry.job.state is State.queued for entry in self)
         order = due(self.jobs(), most_running=1 << 30, now=float("inf")) if waiting else []
         return {job.id: number for number, job in enumerate(order, 1)}
+
+
+def _answers(entry: Entry) -> set[str]:
+    """Where a job writes answers."""
+    return set(entry.spec.outputs.values()) if isinstance(entry.spec, Predict) else set()
 
 
 def _has(entry: Entry, tag: str) -> bool:

@@ -146,15 +146,16 @@ def test_what_a_prediction_had_begun_to_write_goes_with_it(prediction, kept, tmp
 
 
 def test_what_another_job_writes_too_stays(prediction, tmp_path):
-    store, told = tmp_path / "store", json.dumps(prediction)
+    store, other = tmp_path / "store", {**prediction, "overwrite": True}
 
     async def delete():
         async with service(store) as em:
-            one, twin = (await em.submit(told)).id, (await em.submit(told)).id
+            one, twin = [(await em.submit(json.dumps(told))).id for told in (prediction, other)]
             for job in (one, twin):
                 begin_to_write(prediction, store, job)
                 await em.cancel(job)
             await em.resume(twin)
+            assert len(drafts(tmp_path)) == 1, "they share it"
             await em.delete(one)
             assert drafts(tmp_path)
             await em.cancel(twin)
