@@ -76,12 +76,15 @@ def rehearse(spec: Fit | Sweep | Predict) -> None:
         from dask_em.estimators.mapping import planned
 
         planned(source, steps_of(spec))
+    # what is there may be its own, which the work itself finds out
+    has_begun = isinstance(spec, Predict) and kept is not None and kept.exists()
     for url in dict.fromkeys(outputs):
         if kept is not None:
             check_apart(kept, [url], options_of(url, options))
-            if isinstance(spec, Predict):
-                continue  # what is there may be its own, which the work itself finds out
-        if not spec.overwrite and parse_place(url, options_of(url, options)).exists():
+        if (
+            not (spec.overwrite or has_begun)
+            and parse_place(url, options_of(url, options)).exists()
+        ):
             raise InputError(
                 f"there is something at the output {parse_place(url)} already; give another, or "
                 '"overwrite": true'

@@ -52,8 +52,8 @@ def run(
     from dask_em.remote.secrets import without_secrets
     from dask_em.service.work import perform, rehearse
 
-    rehearse(job)
     kept = checkpoint or job.checkpoint or f"{output.rstrip('/')}.{told.token}.checkpoint"
+    rehearse(job.model_copy(update={"checkpoint": kept}))
     place = parse_place(kept, _options(job, kept))
     begin = time.perf_counter()
     with (

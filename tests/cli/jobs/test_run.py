@@ -13,6 +13,10 @@ import pytest
 import zarr
 
 import dask_em
+from dask_em.cli.jobs.specification import Specification
+from dask_em.engine.monitor import Monitor
+from dask_em.place import parse_place
+from dask_em.service.work import perform
 from tests.cli.conftest import finish, run, spawn
 
 SWEEP = ["job", "init", "sweep", "data.zarr", "-k", "2:3", "--covariance", "diag", "--seed", 0]
@@ -28,6 +32,13 @@ def job(store: str) -> str:
     """A fit of the store."""
     words = ["-k", 3, "--seed", 0, "--algorithm", "em", "--output", "model.zarr"]
     return specified("job", "init", "fit", store, *words)
+
+
+class Killed(Monitor):
+    """Broken off in the first task."""
+
+    def advance(self) -> None:
+        raise KeyboardInterrupt
 
 
 def left(folder: Path) -> list[str]:
@@ -111,6 +122,24 @@ def test_goes_on_where_it_was_killed(large: str, folder: Path) -> None:
     plain, found = dask_em.load("plain.zarr"), dask_em.load("model.zarr")
     np.testing.assert_array_equal(found.means_, plain.means_)
     assert found.lower_bounds_ == plain.lower_bounds_
+
+
+def test_goes_on_where_it_was_killed_though_something_is_at_its_output(
+    model: str, store: str, folder: Path
+) -> None:
+    """As in a bucket, where answers are written in place."""
+    output = f"memory:/{folder}/labels.zarr"
+    job = specified("job", "init", "predict", model, store, "--labels", output)
+    told = Specification.read(job)
+    place = parse_place(f"{output}.{told.token}.checkpoint")
+    with pytest.raises(KeyboardInterrupt):
+        perform(told.job, checkpoint=place, monitor=Killed())
+    assert parse_place(output).exists()
+    run("run", job)
+    labels: Any = zarr.open_array(parse_place(output).store(), path="class", mode="r")
+    assert (labels[:] >= 0).all()
+    assert not place.exists()
+    assert "there is something at the output" in run("run", job, code=1).stderr
 
 
 def test_on_a_cluster(job: str) -> None:
