@@ -76,7 +76,7 @@ def abandon(checkpoint: Place, places: Sequence[Place]) -> None:
     Parameters
     ----------
     checkpoint : Place
-        Where it is kept how far they are; it stays, and tells of what is not there any more.
+        Where it is kept how far they are; it stays, and tells of no answers.
     places : sequence of Place
         Of the outputs.
 
@@ -86,5 +86,8 @@ def abandon(checkpoint: Place, places: Sequence[Place]) -> None:
         If something cannot be removed, or the checkpoint is something else.
     """
     ledger = Ledger.left(checkpoint)
-    if ledger is not None:
-        kept.abandon(places, ledger)
+    if ledger is None:
+        return
+    if ledger.stage is not Stage.WHOLE:
+        ledger.forget()  # before anything goes that it tells of: somebody may go on after all
+    kept.abandon(places, ledger)

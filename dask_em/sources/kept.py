@@ -176,16 +176,15 @@ class _LocalDraft(Draft):
 
     def abandon(self) -> None:
         """Remove it; what it was about to replace stays."""
-        if not self.scratch.folder.exists():
-            return
         if self.scratch.old.exists() and not self.scratch.path.exists():
             os.replace(self.scratch.old, self.scratch.path)
         # whoever writes to it after all finds nothing to write to, rather than a part
         aside = self.scratch.folder.with_name(f"{self.scratch.folder.name}.left")
         if aside.exists():
             shutil.rmtree(aside)
-        os.replace(self.scratch.folder, aside)
-        shutil.rmtree(aside)
+        if self.scratch.folder.exists():
+            os.replace(self.scratch.folder, aside)
+            shutil.rmtree(aside)
 
     @property
     def _flag(self) -> Any:

@@ -15,6 +15,7 @@ import zarr
 from dask_em.engine.ledger import Ledger, Stage
 from dask_em.engine.stream import Tally
 from dask_em.errors import SourceError
+from dask_em.estimators.resuming import abandon
 from dask_em.place import RemotePlace, Scratch, parse_place
 from dask_em.sources import kept
 from dask_em.sources.apart import check_outputs
@@ -226,9 +227,7 @@ def test_what_nobody_goes_on_with_is_removed(
     killed_at(step, nth, overwrite, urls, tmp_path, monkeypatch)
     places = list(map(parse_place, urls))
     for _ in range(2):
-        ledger = Ledger.left(parse_place(tmp_path / "ck"))
-        assert ledger is not None
-        kept.abandon(places, ledger)
+        abandon(parse_place(tmp_path / "ck"), places)
     assert not list(tmp_path.glob(".*"))
     for place in places:
         assert owner_of(place) is None
@@ -238,8 +237,29 @@ def test_what_nobody_goes_on_with_is_removed(
             assert np.abs(found["labels"][:]).tolist() == VALUES.tolist()
         else:
             assert not overwrite or isinstance(place, RemotePlace)
-    write(urls, Ledger.open(tmp_path / "anew", {"answers": "anew"}), overwrite=True)
+    ledger = ledger_at(tmp_path)
+    if ledger.stage is Stage.WHOLE:
+        ledger = Ledger.open(tmp_path / "anew", {"answers": "anew"})
+    write(urls, ledger, overwrite=True)
     check(*urls)
+
+
+def test_what_is_removed_when_a_process_is_killed_goes_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(path: Path) -> None:
+        next(path.glob("**/zarr.json")).unlink()
+        raise KeyboardInterrupt
+
+    urls, places = [tmp_path / "one.zarr"], [parse_place(tmp_path / "one.zarr")]
+    broken(urls, ledger_at(tmp_path), REGIONS[:1])
+    with monkeypatch.context() as killed:
+        killed.setattr("shutil.rmtree", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            abandon(parse_place(tmp_path / "ck"), places)
+    assert list(tmp_path.glob(".*"))
+    abandon(parse_place(tmp_path / "ck"), places)
+    assert not list(tmp_path.glob(".*"))
 
 
 def test_what_was_moved_aside_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
