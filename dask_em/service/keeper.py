@@ -51,6 +51,8 @@ class Keeper:
         # a few, as one may wait for a network; the order for one job is kept by its lock
         self._threads = ThreadPoolExecutor(4, "dask-em-store")
         self._others = ThreadPoolExecutor(4, "dask-em-beside")
+        # of their own: outputs may be where nobody answers ever, and models are fetched meanwhile
+        self._drafts = ThreadPoolExecutor(2, "dask-em-drafts")
 
     async def in_thread(self, call: Callable[..., T], *args: Any) -> T:
         """What a call returns that asks the store."""
@@ -99,10 +101,13 @@ class Keeper:
         """
         if drafts:
             try:
-                removing = self.beside(abandon, self.store, entry.id, entry.spec)
+                removing = asyncio.get_running_loop().run_in_executor(
+                    self._drafts, abandon, self.store, entry.id, entry.spec
+                )
                 await asyncio.wait_for(removing, ABANDON_SECONDS)
             except Exception as error:  # of whatever the outputs are in
-                told = without_secrets(str(error) or repr(error), entry.spec.data.storage_options)
+                options = {**(self.store.options or {}), **(entry.spec.data.storage_options or {})}
+                told = without_secrets(str(error) or repr(error), options)
                 logger.warning("job %s may leave a draft beside its outputs: %s", entry.id, told)
         await self.keep(self.store.forget, entry.id)
 
@@ -121,7 +126,8 @@ class Keeper:
 
     async def close(self) -> None:
         """Leave the store to another service."""
-        self._others.shutdown(wait=False, cancel_futures=True)
+        for beside in (self._others, self._drafts):
+            beside.shutdown(wait=False, cancel_futures=True)
         # what is still being written must not come after what another service writes
         await asyncio.to_thread(self._threads.shutdown)
         await asyncio.to_thread(self.store.unclaim, self._me)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 
 import dask
 import numpy as np
@@ -12,7 +13,7 @@ import zarr
 
 import dask_em
 from dask_em.engine.monitor import Monitor
-from dask_em.errors import ArchiveError
+from dask_em.errors import ArchiveError, SourceError
 from dask_em.place import parse_place
 from dask_em.service import checkpoints
 from dask_em.service.spec import parse
@@ -180,5 +181,25 @@ def test_outputs_that_cannot_be_reached_do_not_keep_a_job(
             await em.delete(job)
             assert em.jobs() == []
             assert f"job {job} may leave a draft beside its outputs: it is unplugged" in caplog.text
+
+    asyncio.run(delete())
+
+
+def test_outputs_that_never_answer_do_not_keep_models(prediction, tmp_path, monkeypatch):
+    answers = threading.Event()
+    monkeypatch.setattr("dask_em.service.keeper.abandon", lambda *_: answers.wait())
+    monkeypatch.setattr("dask_em.service.keeper.ABANDON_SECONDS", 0.01)
+
+    async def delete():
+        async with service(tmp_path / "store") as em:
+            for _ in range(5):
+                job = (await em.submit(json.dumps(prediction))).id
+                await em.cancel(job)
+                await em.delete(job)
+            try:
+                with pytest.raises(SourceError, match="model of job gone is not in"):
+                    await asyncio.wait_for(em._keeper.model("gone"), 60)
+            finally:
+                answers.set()
 
     asyncio.run(delete())

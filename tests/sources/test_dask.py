@@ -193,9 +193,8 @@ def test_many_chunks_stay_cheap() -> None:
 
 def test_blocks_persisted_on_a_cluster_are_fetched_by_the_task(client: Client) -> None:
     array = client.persist(lazily())
-    wait(
-        array
-    )  # the one who fits does so too; a task that came first would wait for its turn to pass
+    # the one who fits does so too; a task that came first would wait for its turn to pass
+    wait(array)
     source = DaskSource(array)
     assert not source.shares_work
     partition = source.partition(range(11))
