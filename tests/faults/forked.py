@@ -37,6 +37,7 @@ def in_fork(work: Callable[[], Any]) -> str | None:
         text = file.read()
     _, status = os.waitpid(pid, 0)
     if os.WIFSIGNALED(status):
+        assert os.WTERMSIG(status) == signal.SIGKILL, "it crashed"
         return None
     assert not status, "what was forked failed"
     return text
@@ -52,7 +53,7 @@ def changes(work: Callable[[], Any], home: Path, last: int | None = None) -> int
 
 
 def _counted(work: Callable[[], Any], home: Path, last: int | None) -> int:
-    #: a thread takes a number at once, so that no other can take or miss it
+    # a thread takes a number at once, so that no other can take or miss it
     numbers = itertools.count(1)
 
     def watched(event: str, arguments: tuple[Any, ...]) -> None:

@@ -212,7 +212,7 @@ def test_a_job_goes_on_from_a_checkpoint_and_leaves_its_own_there(address, rows,
     other = fit_of(
         rows, model={"kind": "gaussian_mixture", "n_components": 2}, checkpoint=str(kept)
     )
-    with pytest.raises(JobError, match="is that of another fit: n_components|is that of another"):
+    with pytest.raises(JobError, match="is that of another fit: "):
         dask_em.submit(other, client=address).result()
 
 
