@@ -221,9 +221,10 @@ class Conductor:
         elif isinstance(command, Stop):
             self.beside(self.launcher.stop(entry.id, command.epoch))
         else:
+            if not self.table.is_written_by_others(entry):
+                await self.keeper.abandon(entry)
             async with entry.files:
-                shared = self.table.is_written_by_others(entry)
-                await self.keeper.forget(entry, drafts=not shared)
+                await self.keeper.keep(self.keeper.store.forget, entry.id)
                 self.table.drop(entry)
 
     async def _drive(self, entry: Entry, epoch: int) -> None:

@@ -84,32 +84,19 @@ class Keeper:
         with suppress(OSError, DaskEmError):
             await self.in_thread(self.store.forget, id)
 
-    async def forget(self, entry: Entry, drafts: bool) -> None:
-        """Remove all of a job.
+    async def abandon(self, entry: Entry) -> None:
+        """Remove what a job had begun to write beside its outputs.
 
-        Parameters
-        ----------
-        entry : Entry
-        drafts : bool
-            Whether also what it had begun to write beside its outputs. If that cannot be removed
-            it stays, and the service's log says so.
-
-        Raises
-        ------
-        ClusterError
-            If the job is still there.
+        If that cannot be removed it stays, and the service's log says so.
         """
-        if drafts:
-            try:
-                removing = asyncio.get_running_loop().run_in_executor(
-                    self._drafts, abandon, self.store, entry.id, entry.spec
-                )
-                await asyncio.wait_for(removing, ABANDON_SECONDS)
-            except Exception as error:  # of whatever the outputs are in
-                options = {**(self.store.options or {}), **(entry.spec.data.storage_options or {})}
-                told = without_secrets(str(error) or repr(error), options)
-                logger.warning("job %s may leave a draft beside its outputs: %s", entry.id, told)
-        await self.keep(self.store.forget, entry.id)
+        loop, store = asyncio.get_running_loop(), self.store
+        try:
+            removing = loop.run_in_executor(self._drafts, abandon, store, entry.id, entry.spec)
+            await asyncio.wait_for(removing, ABANDON_SECONDS)
+        except Exception as error:  # of whatever the outputs are in
+            options = {**(store.options or {}), **(entry.spec.data.storage_options or {})}
+            told = without_secrets(str(error) or repr(error), options)
+            logger.warning("job %s may leave a draft beside its outputs: %s", entry.id, told)
 
     async def open(self) -> tuple[list[StoredJob], list[str]]:
         """Take over the store: all jobs in it, and what cannot be read of them.

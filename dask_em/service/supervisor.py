@@ -95,7 +95,7 @@ class Supervisor:
                 entry.say("the scheduler started again", "warning", "resumed")
                 await self._conductor.queue_again(entry)
         self._conductor.beside(self._keeper.beside(_warm_up))
-        for step in (self._conductor.take_turns, self._listen, self._tend):
+        for step in (self._conductor.take_turns, self._listen, self._tend, self._prune):
             self._conductor.for_ever(step)
 
     def not_yet(self, why: str) -> None:
@@ -325,15 +325,19 @@ class Supervisor:
         await self._conductor.listen()
 
     async def _tend(self) -> None:
-        """Look after files that people read, and old jobs."""
+        """Look after files that people read, and after the store."""
         await asyncio.sleep(TEND_SECONDS)
         await self._keeper.write_lines(self._table)
-        await self._conductor.prune()
         host = await self._keeper.successor()
         if host is not None:  # all jobs are its own now
             why = f"another one, on {host}, has taken over {self.store}"
             logger.error("the job service stops: %s", why)
             await self._conductor.end(why)
+
+    async def _prune(self) -> None:
+        """Forget old jobs, each of which may wait for outputs that do not answer."""
+        await asyncio.sleep(TEND_SECONDS)
+        await self._conductor.prune()
 
 
 def _warm_up() -> None:

@@ -354,6 +354,29 @@ async def test_who_comes_later_has_the_store(tmp_path, monkeypatch):
 
 
 @in_a_loop
+async def test_who_comes_later_is_seen_while_old_outputs_do_not_answer(tmp_path, monkeypatch):
+    asked, answers = threading.Event(), threading.Event()
+
+    def wait(*_):
+        asked.set()
+        answers.wait()
+
+    monkeypatch.setattr("dask_em.service.supervisor.TEND_SECONDS", 0.02)
+    monkeypatch.setattr("dask_em.service.keeper.abandon", wait)
+    monkeypatch.setattr("dask_em.service.keeper.ABANDON_SECONDS", 1e6)
+    async with service(tmp_path, keep_jobs=1, max_running=1) as em:
+        try:
+            for _ in range(3):
+                await em.cancel((await em.submit(spec())).id)
+            await until(asked.is_set)
+            (tmp_path / "service.json").write_text(json.dumps({"id": "another", "host": "there"}))
+            await until(lambda: em._conductor.closed)
+            assert "another one, on there, has taken over" in em._conductor.closed
+        finally:
+            answers.set()
+
+
+@in_a_loop
 async def test_a_store_that_another_process_serves_is_refused(tmp_path):
     import os
     import socket
