@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -16,6 +17,8 @@ __all__ = ["copy_checkpoint"]
 
 #: nobody ends passes so fast for long
 TRIES = 3
+#: seconds, of which there are more between later tries
+PAUSE = 0.2
 
 
 def copy_checkpoint(place: Place, to: Place) -> bool:
@@ -59,22 +62,25 @@ def copy_checkpoint(place: Place, to: Place) -> bool:
 
 def _copied(source: Folder, target: Folder) -> list[str]:
     """Copy all records; return their names."""
-    trouble: ArchiveError | None = None
-    for _ in range(TRIES):
+    for number in range(TRIES):
+        time.sleep(number * PAUSE)
         names, trouble = _records(source), None
-        try:
-            for name in names:
+        last = {_kind(name): name for name in names}
+        for name in names:
+            try:
                 _copy(source, target, name)
-        except ArchiveError as error:
-            trouble = error
-        if _records(source) == names:
-            if trouble is not None:
-                raise trouble
+            except ArchiveError as error:
+                # a part of one that nobody needs any more may be left, where nothing is renamed
+                if name == last[_kind(name)] or not _follows(name):
+                    trouble = error
+        if trouble is None and _records(source) == names:
             return names
+    if trouble is not None:
+        raise trouble
     raise ArchiveError(
         f"the checkpoint {source} changed in each of {TRIES} tries to copy it to {target}; see "
         "that nobody else writes it, then try again"
-    ) from trouble
+    )
 
 
 def _copy(source: Folder, target: Folder, name: str) -> None:
@@ -98,6 +104,11 @@ def _outdated(there: Sequence[str], copied: Sequence[str]) -> list[str]:
     if any(name > last.get(_kind(name), name) for name in there):
         return []  # somebody has gone on there meanwhile, and may need them
     return [name for name in there if name < last.get(_kind(name), name) and name not in copied]
+
+
+def _follows(name: str) -> bool:
+    """Whether a record has all that is needed of those of its kind before it."""
+    return name.startswith(("start-", "sample-"))
 
 
 def _kind(name: str) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager, suppress
+from uuid import uuid4
 
 from dask_em import archive
 from dask_em.core.records import Record
@@ -62,6 +64,16 @@ class Folder:
                     self.remove(old)
 
     def remove(self, name: str) -> None:
+        """Remove a record, if it is there.
+
+        A local one has another name before anything in it goes, which is that of what a process
+        that was killed has left: nobody takes a part for a record.
+        """
+        if isinstance(self.place, LocalPlace) and not name.startswith("."):
+            aside = f".{name}.{uuid4().hex[:8]}.tmp"
+            with suppress(FileNotFoundError):
+                os.replace(self._inside(name), self._inside(aside))
+            name = aside
         self._files().remove(name)
 
     def _inside(self, name: str) -> str:

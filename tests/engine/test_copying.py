@@ -107,12 +107,48 @@ def test_what_a_link_leads_to_is_not_copied(folder, to, tmp_path):
     secret.mkdir()
     (secret / "key").write_text("hidden")
     (folder.path / "keys").symlink_to(secret)
-    (folder.path / "start-0-pass-000001").symlink_to(secret)
+    (folder.path / "start-0-pass-000009").symlink_to(secret)
     with pytest.raises(ArchiveError, match="secret cannot be read as a model"):
         copy_checkpoint(folder, to)
-    (folder.path / "start-0-pass-000001").unlink()
+    (folder.path / "start-0-pass-000009").unlink()
     assert copy_checkpoint(folder, to)
     assert not list(to.path.rglob("key*"))
+
+
+def test_a_part_of_what_nobody_needs_is_left_out(folder, to):
+    """A process was killed while it removed a record, where nothing is renamed."""
+    (folder.path / "start-0-pass-000002" / "c").mkdir(parents=True)
+    assert copy_checkpoint(folder, to)
+    assert passes(to) == ["start-0-pass-000003"]
+
+
+def test_what_somebody_else_removes_is_there_or_not(folder, to, monkeypatch):
+    """Seen where a driver that was thought dead went on for a while, and its pass was over."""
+    seen = []
+
+    def removed(self, name=""):
+        if self.url == str(folder.path):
+            seen.append(passes(folder))
+            copy_checkpoint(folder, to)
+
+    monkeypatch.setattr("dask_em.remote.files.Files.remove", removed)
+    fitted(folder, 5)
+    assert seen == [["start-0-pass-000004"], ["start-0-pass-000005"]]
+    assert passes(to)[-1] == "start-0-pass-000005"
+
+
+def test_what_is_there_in_part_for_a_moment_is_tried_again(folder, to, monkeypatch):
+    copy, calls = copying._copy, iter(range(99))
+
+    def spoiled(source, target, name):
+        if next(calls) == 1:
+            raise ArchiveError("a part is gone")
+        copy(source, target, name)
+
+    monkeypatch.setattr(copying, "_copy", spoiled)
+    monkeypatch.setattr(copying, "PAUSE", 0.01)
+    assert copy_checkpoint(folder, to)
+    assert passes(to) == ["start-0-pass-000003"]
 
 
 @pytest.mark.parametrize("last", range(4))
