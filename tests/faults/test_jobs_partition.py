@@ -72,7 +72,6 @@ def cable() -> Iterator[Cable]:
         ip(f"netns del {name}")
 
 
-@long
 def test_a_driver_is_cut_off_for_a_while(cable: Cable, tmp_path: Path) -> None:
     driver = ("--resources", "em-driver=1")
     with Cluster(tmp_path, n_workers=0, host=cable.near, silence=SILENCE) as cluster:

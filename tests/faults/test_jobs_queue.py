@@ -11,12 +11,8 @@ import pytest
 
 from dask_em.service.client import Job, Service
 from tests.faults.jobs import CHUNKS, LONG, Cluster, until
-from tests.faults.moments import long
 
-pytestmark = [
-    pytest.mark.skipif(os.name == "nt", reason="Windows has no signals to stop or kill"),
-    long,
-]
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no signals to stop or kill")
 
 N_JOBS, SUBMITTERS, RUN = 200, 20, 8
 

@@ -12,13 +12,9 @@ import pytest
 
 from dask_em import ClusterError
 from tests.faults.jobs import Cluster, check_as_undisturbed, until, until_passes
-from tests.faults.moments import long
 from tests.s3 import Bucket
 
-pytestmark = [
-    pytest.mark.skipif(os.name == "nt", reason="Windows has no such file systems"),
-    long,
-]
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no such file systems")
 
 FEW: dict[str, Any] = {"algorithm": "em", "tol": 0.0, "max_iter": 2}
 SOME: dict[str, Any] = {**FEW, "max_iter": 4}
