@@ -18,7 +18,14 @@ from dask_em.engine.limits import one_blas_thread
 from dask_em.engine.monitor import Monitor
 from dask_em.engine.plan import Resources
 from dask_em.engine.reduce import groups, merge
-from dask_em.engine.task import BlockLostError, Work, leave_the_pool, own_priority, perform
+from dask_em.engine.task import (
+    BlockLostError,
+    Work,
+    leave_the_pool,
+    own_priority,
+    perform,
+    unprofiled,
+)
 from dask_em.engine.waiting import Waiting
 from dask_em.engine.workers import workers_of
 from dask_em.errors import ClusterError, InputError
@@ -188,7 +195,8 @@ class ClusterRunner(Runner):
                 ]
                 everything += futures
                 level += 1
-            return waiting.result(futures[0])
+            with unprofiled():
+                return waiting.result(futures[0])
         except BaseException:
             with suppress(Exception):  # where the scheduler is lost, so are they
                 self.client.cancel(everything)  # tasks that run ask for this and stop

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from threading import get_ident
 from typing import Any, TypeAlias, final
 
 from dask_em.engine.limits import one_blas_thread, reuse_memory
 from dask_em.errors import ClusterError
 
-__all__ = ["BlockLostError", "Work", "leave_the_pool", "make_way", "own_priority", "perform"]
+__all__ = [
+    "BlockLostError", "Work", "leave_the_pool", "make_way", "own_priority", "perform",
+    "unprofiled",
+]  # fmt: skip
 
 #: what a task does: its item, what all tasks share, and a question it asks now and then: stop?
 Work: TypeAlias = Callable[[Any, Any, Callable[[], bool]], Any]
@@ -84,6 +88,29 @@ def leave_the_pool() -> bool:
     with suppress(KeyError):  # it has left already
         secede()
     return True
+
+
+@contextmanager
+def unprofiled() -> Iterator[None]:
+    """Keep Dask's profiler from the thread of the Dask task in which this runs, as it only waits.
+
+    A hundred times a second it walks, on the event loop, the stack of every thread that has a task.
+    That of a fit is deep, and cost a pass of 1 s some 10 ms on the worker that computes too.
+    """
+    from distributed.worker import thread_state  # type: ignore[attr-defined]
+
+    if not hasattr(thread_state, "execution_state"):
+        yield
+        return
+    worker, thread = thread_state.execution_state["worker"], get_ident()
+    with worker.active_threads_lock:
+        key = worker.active_threads.pop(thread, None)
+    try:
+        yield
+    finally:
+        if key is not None:  # Dask takes it out when the task ends
+            with worker.active_threads_lock:
+                worker.active_threads[thread] = key
 
 
 def own_priority() -> int:

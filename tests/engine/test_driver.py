@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import get_ident
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from distributed import Client, get_client, get_worker, worker_client
 
 from dask_em import Stopping
 from dask_em.engine.fit import fit
-from dask_em.engine.monitor import Monitor
+from dask_em.engine.monitor import Monitor, PassRecord
 from dask_em.engine.runner import ClusterRunner
 from tests.engine.sources import MadeSource
 from tests.engine.traces import timeless
@@ -121,3 +122,38 @@ def test_a_driver_that_gives_up_stops_its_tasks(client: Client, tmp_path: Path) 
         client.submit(gives_up, pure=False).result(timeout=120)
     until_idle(client)
     assert reads(tmp_path) < BLOCKS  # of 2 * BLOCKS
+
+
+class Profiled(Monitor):
+    """Whether Dask's profiler looks at the thread of the driver, while it waits and after."""
+
+    def __init__(self) -> None:
+        self.waited: list[bool] = []
+        self.ended: list[bool] = []
+
+    @staticmethod
+    def _now() -> bool:
+        return get_ident() in get_worker().active_threads
+
+    def waiting(self) -> None:
+        self.waited.append(self._now())
+
+    def end(self, record: PassRecord) -> None:
+        self.ended.append(self._now())
+
+
+def test_a_driver_that_waits_is_not_profiled(client: Client) -> None:
+    def seen() -> tuple[list[bool], list[bool]]:
+        monitor = Profiled()
+        source = MadeSource(ROWS, 50, seconds=0.01)
+        options: dict[str, Any] = {"stopping": Stopping(0, 2), "algorithm": "em"}
+        with pytest.MonkeyPatch.context() as often:
+            often.setattr("dask_em.engine.waiting.ASKED", 0.01)
+            fit(MIXTURE, source, client=get_client(), monitor=monitor, **options)
+        return monitor.waited, monitor.ended
+
+    waited, ended = client.submit(seen, pure=False).result(timeout=120)
+    assert waited
+    assert not any(waited)
+    assert ended
+    assert all(ended)
