@@ -176,9 +176,7 @@ class Ledger:
 
     def _check_unfinished(self) -> None:
         """Refuse to go on where another process, which did the same, has come to the end."""
-        with self._place.explain("used as a checkpoint", ROOM):
-            found = MARKS.find(self._place, self._wanted) or {}
-        if self.stage is not Stage.WHOLE and found.get("stage") == Stage.WHOLE:
+        if self.stage is not Stage.WHOLE and self.again().stage is Stage.WHOLE:
             raise ArchiveError(
                 f"another process has finished the answers of the checkpoint {self} meanwhile; "
                 "make the same call again, which finds them"

@@ -81,9 +81,8 @@ def leave_the_pool() -> bool:
         Whether this runs in the thread of a Dask task.
     """
     from distributed import secede
-    from distributed.worker import thread_state  # type: ignore[attr-defined]
 
-    if not hasattr(thread_state, "execution_state"):
+    if _worker() is None:
         return False
     with suppress(KeyError):  # it has left already
         secede()
@@ -97,12 +96,10 @@ def unprofiled() -> Iterator[None]:
     A hundred times a second it walks, on the event loop, the stack of every thread that has a task.
     That of a fit is deep, and cost a pass of 1 s some 10 ms on the worker that computes too.
     """
-    from distributed.worker import thread_state  # type: ignore[attr-defined]
-
-    if not hasattr(thread_state, "execution_state"):
+    worker, thread = _worker(), get_ident()
+    if worker is None:
         yield
         return
-    worker, thread = thread_state.execution_state["worker"], get_ident()
     with worker.active_threads_lock:
         key = worker.active_threads.pop(thread, None)
     try:
@@ -115,12 +112,17 @@ def unprofiled() -> Iterator[None]:
 
 def own_priority() -> int:
     """The priority of the Dask task in which this runs, as `Client.submit` has it; 0 elsewhere."""
-    from distributed import get_worker
-    from distributed.worker import thread_state  # type: ignore[attr-defined]
-
-    if not hasattr(thread_state, "execution_state"):
+    worker = _worker()
+    if worker is None:
         return 0
-    worker = get_worker()
     task = worker.state.tasks.get(worker.get_current_task())
     # the scheduler sorts what is most urgent first
     return -int(task.priority[0]) if task is not None and task.priority else 0
+
+
+def _worker() -> Any:
+    """The worker whose task has this thread; None in any other thread."""
+    from distributed.worker import thread_state  # type: ignore[attr-defined]
+
+    state = getattr(thread_state, "execution_state", None)
+    return None if state is None else state["worker"]

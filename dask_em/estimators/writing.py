@@ -91,9 +91,9 @@ def write_answers(
                 )
         except (ArchiveError, SourceError):
             # another process may have made the same call, and come to the end first
-            if ledger is None or not is_finished(ledger.again(), planned, output_options):
+            if ledger is None or not is_finished(now := ledger.again(), planned, output_options):
                 raise
-            tally = retold(ledger.again(), monitor)
+            tally = retold(now, monitor)
     warn_of_skipped(tally.bad_chunks, UNANSWERED, "predict")
     return tally
 

@@ -79,7 +79,7 @@ def drive(id: str, epoch: int) -> None:
         try:
             _work(post, order)
         except Exception as error:
-            post.confirm()  # what a worker raises that is going down says nothing of the job
+            post.check()  # what a worker raises that is going down says nothing of the job
             post.tell_failure(error)
 
 

@@ -63,6 +63,8 @@ def rehearse(spec: Fit | Sweep | Predict) -> None:
     """
     options = spec.data.storage_options
     kept = checkpoint_of(spec)
+    if kept is not None:
+        _check_checkpoint(spec, kept)
     if isinstance(spec, Predict):
         _rehearse_answers(spec)
         outputs = list(spec.outputs.values())
@@ -148,22 +150,9 @@ def perform(
 
 
 def checkpoint_of(spec: Fit | Sweep | Predict) -> Place | None:
-    """Where a specification wants its checkpoint, if it says so.
-
-    Raises
-    ------
-    ArchiveError
-        If something else is there.
-    """
-    if spec.checkpoint is None:
-        return None
-    from dask_em.engine import checkpoint, ledger
-
-    place = parse_place(spec.checkpoint, options_of(spec.checkpoint, spec.data.storage_options))
-    marks = ledger.MARKS if isinstance(spec, Predict) else checkpoint.MARKS
-    with place.explain("used as a checkpoint", ROOM):
-        marks.find(place, None)
-    return place
+    """Where a specification wants its checkpoint, if it says so; nothing is looked at."""
+    url = spec.checkpoint
+    return None if url is None else parse_place(url, options_of(url, spec.data.storage_options))
 
 
 def estimator_of(spec: Fit) -> GaussianMixture | PPCA:
@@ -211,6 +200,15 @@ def _check_rows(source: Source, model: Any) -> None:
     rows, size = source.schema.n_rows, model.n_components
     if rows is not None and isinstance(model, told.GaussianMixture) and rows < size:
         raise DataError(f"there are {rows} rows for n_components={size}; give at least as many")
+
+
+def _check_checkpoint(spec: Fit | Sweep | Predict, place: Place) -> None:
+    """Refuse a checkpoint where something else is, as the work itself would."""
+    from dask_em.engine import checkpoint, ledger
+
+    marks = ledger.MARKS if isinstance(spec, Predict) else checkpoint.MARKS
+    with place.explain("used as a checkpoint", ROOM):
+        marks.find(place, None)
 
 
 def _load(spec: Predict) -> Any:

@@ -83,9 +83,8 @@ def owner_of(place: Place) -> str | None:
 
 def remove_left(places: Iterable[Place], ledger: Ledger) -> None:
     """Remove what a process that was killed has left beside outputs that are whole."""
-    for place in places:
-        if isinstance(place, LocalPlace) or is_ours(place, ledger):
-            _kept(place, False, ZARR, ledger).clean()
+    for draft in _drafts_of(places, ledger):
+        draft.clean()
 
 
 def abandon(places: Iterable[Place], ledger: Ledger) -> None:
@@ -96,9 +95,15 @@ def abandon(places: Iterable[Place], ledger: Ledger) -> None:
     OSError
         If one cannot be removed.
     """
+    for draft in _drafts_of(places, ledger):
+        draft.abandon()
+
+
+def _drafts_of(places: Iterable[Place], ledger: Ledger) -> Iterator[_LocalDraft | _Prefix]:
+    """What a ledger may have left at outputs, or beside them; nothing of anybody else's."""
     for place in places:
         if isinstance(place, LocalPlace) or is_ours(place, ledger):
-            _kept(place, False, ZARR, ledger).abandon()
+            yield _kept(place, False, ZARR, ledger)
 
 
 def _kept(place: Place, overwrite: bool, marks: Marks, ledger: Ledger) -> _LocalDraft | _Prefix:

@@ -50,11 +50,11 @@ def run(
     from dask_em.cli.text import progress_console
     from dask_em.place import parse_place
     from dask_em.remote.secrets import without_secrets
-    from dask_em.service.work import perform, rehearse
+    from dask_em.service.work import options_of, perform, rehearse
 
     kept = checkpoint or job.checkpoint or f"{output.rstrip('/')}.{told.token}.checkpoint"
     rehearse(job.model_copy(update={"checkpoint": kept}))
-    place = parse_place(kept, _options(job, kept))
+    place = parse_place(kept, options_of(kept, job.data.storage_options))
     begin = time.perf_counter()
     with (
         show_progress(progress_console()) as progress,
@@ -63,7 +63,8 @@ def run(
         progress.say(f"kept in {without_secrets(kept)}; the same command goes on from it")
         made = perform(job, client=client, checkpoint=place, monitor=progress)
         if made is not None and job.task != "predict":
-            made.save(output, overwrite=job.overwrite, storage_options=_options(job, output))
+            options = options_of(output, job.data.storage_options)
+            made.save(output, overwrite=job.overwrite, storage_options=options)
         peak = None if client is None or cluster.n_workers is None else peak_memory(client)
     if kept not in (checkpoint, job.checkpoint):
         with suppress(OSError):  # what was to be done is done
@@ -81,10 +82,6 @@ def _output(job: Fit | Sweep | Predict, file: str) -> str:
             "it is to be saved"
         )
     return job.output
-
-
-def _options(job: Fit | Sweep | Predict, url: str) -> dict[str, Any] | None:
-    return job.data.storage_options if "://" in url else None
 
 
 def _tell(
