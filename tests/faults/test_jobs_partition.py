@@ -92,16 +92,21 @@ def test_a_driver_is_cut_off_for_a_while(cable: Cable, tmp_path: Path) -> None:
         kept = cluster.record(job)["checkpoint"]
         assert kept["run"] > stale["run"]
         cable.set("up")
-        commits = [kept]
-        while job.refresh().state == "running":
-            commits.append(cluster.record(job)["checkpoint"])
-            time.sleep(0.01)
-        assert {commit["run"] for commit in commits} == {kept["run"]}
-        iterations = [commit["iteration"] for commit in commits]
-        assert iterations == sorted(iterations)
+        check_only_one_commits(job, cluster, kept)
         check_as_undisturbed(job, cluster)
         assert job.view.restarts == 1
         assert [mark.kind for mark in job.marks()] == ["lost"]
+
+
+def check_only_one_commits(job: Job, cluster: Cluster, kept: dict[str, Any]) -> None:
+    """Until the end the checkpoint that counts is one driver's, and never goes backwards."""
+    commits = [kept]
+    while job.refresh().state == "running":
+        commits.append(cluster.record(job)["checkpoint"])
+        time.sleep(0.01)
+    assert {commit["run"] for commit in commits} == {kept["run"]}
+    iterations = [commit["iteration"] for commit in commits]
+    assert iterations == sorted(iterations)
 
 
 def test_the_worker_of_the_driver_is_stopped_and_goes_on_later(tmp_path: Path) -> None:
@@ -126,13 +131,7 @@ def is_stopped(cluster: Cluster) -> None:
         assert "was replaced by run" in said["refused"]
     finally:
         os.kill(pid, signal.SIGCONT)
-    commits = [kept]
-    while job.refresh().state == "running":
-        commits.append(cluster.record(job)["checkpoint"])
-        time.sleep(0.01)
-    assert {commit["run"] for commit in commits} == {kept["run"]}
-    iterations = [commit["iteration"] for commit in commits]
-    assert iterations == sorted(iterations)
+    check_only_one_commits(job, cluster, kept)
     check_as_undisturbed(job, cluster)
     assert not any(mark.kind == "failed" for mark in job.marks())
 

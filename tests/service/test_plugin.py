@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from contextlib import asynccontextmanager
 
 import pytest
 from distributed import Scheduler, Worker
@@ -19,6 +20,15 @@ def scheduled():
     return Scheduler(host="127.0.0.1", dashboard=False, **ports)
 
 
+@asynccontextmanager
+async def launching(scheduler):
+    launcher = plugin.DaskLauncher(scheduler)
+    try:
+        yield launcher
+    finally:
+        await launcher.close()
+
+
 def test_a_driver_that_raises_a_cancellation_is_lost_and_not_forgotten(monkeypatch):
     def drive(id, epoch):
         raise asyncio.CancelledError("something in it was cancelled")
@@ -27,14 +37,11 @@ def test_a_driver_that_raises_a_cancellation_is_lost_and_not_forgotten(monkeypat
         async with (
             scheduled() as scheduler,
             Worker(scheduler.address, nthreads=1),
+            launching(scheduler) as launcher,
         ):
-            launcher = plugin.DaskLauncher(scheduler)
-            try:
-                with pytest.raises(DriverEndedError) as found:
-                    await launcher.run("ab12", 1)
-                assert found.value.lost
-            finally:
-                await launcher.close()
+            with pytest.raises(DriverEndedError) as found:
+                await launcher.run("ab12", 1)
+            assert found.value.lost
 
     monkeypatch.setattr(plugin, "drive", drive)
     asyncio.run(lose())
@@ -42,37 +49,27 @@ def test_a_driver_that_raises_a_cancellation_is_lost_and_not_forgotten(monkeypat
 
 def test_a_driver_ends_when_nobody_waits_for_it_any_more():
     async def leave():
-        async with scheduled() as scheduler:
-            launcher = plugin.DaskLauncher(scheduler)
-            try:
-                waiting = asyncio.create_task(launcher.run("ab12", 2))
-                await until(lambda: scheduler.tasks)
-                waiting.cancel()  # as when the service closes
-                with pytest.raises(asyncio.CancelledError):
-                    await waiting
-                del waiting
-                await until(lambda: not scheduler.tasks)
-            finally:
-                await launcher.close()
+        async with scheduled() as scheduler, launching(scheduler) as launcher:
+            waiting = asyncio.create_task(launcher.run("ab12", 2))
+            await until(lambda: scheduler.tasks)
+            waiting.cancel()  # as when the service closes
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+            del waiting
+            await until(lambda: not scheduler.tasks)
 
     asyncio.run(leave())
 
 
 def test_a_driver_that_somebody_cancels_is_lost():
     async def cancel():
-        async with scheduled() as scheduler:
-            launcher = plugin.DaskLauncher(scheduler)
-            try:
-                waiting = asyncio.create_task(launcher.run("ab12", 3))
-                await until(lambda: scheduler.tasks)
-                await launcher.stop("ab12", 3)
-                with pytest.raises(
-                    DriverEndedError, match="was cancelled, or all workers"
-                ) as found:
-                    await waiting
-                assert found.value.lost
-            finally:
-                await launcher.close()
+        async with scheduled() as scheduler, launching(scheduler) as launcher:
+            waiting = asyncio.create_task(launcher.run("ab12", 3))
+            await until(lambda: scheduler.tasks)
+            await launcher.stop("ab12", 3)
+            with pytest.raises(DriverEndedError, match="was cancelled, or all workers") as found:
+                await waiting
+            assert found.value.lost
 
     asyncio.run(cancel())
 
@@ -90,8 +87,8 @@ def test_a_driver_that_waits_for_a_thread_has_not_begun(monkeypatch):
         async with (
             scheduled() as scheduler,
             Worker(scheduler.address, nthreads=1, heartbeat_interval="20ms"),
+            launching(scheduler) as launcher,
         ):
-            launcher = plugin.DaskLauncher(scheduler)
             try:
                 first = asyncio.create_task(launcher.run("first", 1))
                 await until(running.is_set)
@@ -106,7 +103,6 @@ def test_a_driver_that_waits_for_a_thread_has_not_begun(monkeypatch):
                 assert not launcher.has_begun("second", 1)
             finally:
                 free.set()
-                await launcher.close()
 
     monkeypatch.setattr(plugin, "drive", drive_until_free)
     asyncio.run(wait())
